@@ -1,0 +1,6 @@
+"""Run saeuniv from a checkout: `python launch.py --help`."""
+
+from saeuniv.app import main  # fish completion looks for the text @hydra.main in this file
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,125 @@
+"""The rules a configuration must obey that need no file to be checked."""
+
+from collections.abc import Iterator
+
+from saeuniv.config.settings import Config
+from saeuniv.config.sources import Data, Model, Sae, TinyModel, TrainedSae
+
+
+def faults_of(config: Config) -> Iterator[str]:
+    """Every value outside its range and every mixture of embedded and foreign parts, as sentences."""
+    seen: set[str] = set()
+    for key, value, holds, expected in (*_settings(config), *_sides(config)):
+        if not holds and key not in seen:
+            seen.add(key)
+            yield f"{key}={value}: expected {expected}, got {value}."
+    yield from _metrics(config)
+    yield from _mixture(config)
+
+
+Rule = tuple[str, object, bool, str]
+
+
+def _settings(config: Config) -> Iterator[Rule]:
+    d, e, n, b, r = (
+        config.data,
+        config.eligibility,
+        config.nulls,
+        config.bootstrap,
+        config.resources,
+    )
+    fraction = "a fraction in (0, 1]"
+    yield "data.context_length", d.context_length, d.context_length >= 8, "at least 8 tokens"
+    yield "data.held_out", d.held_out, 0 < d.held_out <= 1, fraction
+    cap = d.max_sequences_per_document
+    yield "data.max_sequences_per_document", cap, cap > 0, "a positive number"
+    skip_expected = "2 (trigrams look back two tokens) or more, and less than data.context_length"
+    yield "data.skip_first", d.skip_first, 2 <= d.skip_first < d.context_length, skip_expected
+    yield "data.shard_tokens", d.shard_tokens, d.shard_tokens > 0, "a positive number of tokens"
+    firings = e.min_firings
+    yield "eligibility.min_firings", firings, firings is None or firings >= 2, "at least 2"
+    yield "eligibility.max_rate", e.max_rate, 0 < e.max_rate <= 1, fraction
+    share = e.min_within_share
+    yield "eligibility.min_within_share", share, 0 < share < 1, "a fraction in (0, 1)"
+    yield (
+        "eligibility.min_df_share",
+        e.min_df_share,
+        0 <= e.min_df_share < 1,
+        "a fraction in [0, 1)",
+    )
+    draws_expected = "at least 19, the least that defines a 5 % quantile"
+    yield "nulls.draws", n.draws, n.draws >= 19, draws_expected
+    yield "nulls.shuffle_draws", n.shuffle_draws, n.shuffle_draws >= 2, "at least 2"
+    yield "bootstrap.draws", b.draws, b.draws >= 100, "at least 100"
+    yield "bootstrap.confidence", b.confidence, 0.5 <= b.confidence < 1, "a fraction in [0.5, 1)"
+    yield "resources.processes", r.processes, (r.processes or 1) >= 1, "at least 1"
+    batch = r.encode_batch_sequences
+    yield "resources.encode_batch_sequences", batch, batch >= 1, "at least 1"
+
+
+def _sides(config: Config) -> Iterator[Rule]:
+    for side, model, own in (
+        ("a", config.a, config.sae_a),
+        ("b", config.b, config.sae_b),
+    ):
+        sae, key = own or config.sae, "sae" if own is None else f"sae_{side}"
+        yield f"{key}.max_fvu", sae.max_fvu, 0 < sae.max_fvu <= 1, "a fraction in (0, 1]"
+        if isinstance(sae, TrainedSae):
+            yield from _training(config.data, sae, key)
+        if isinstance(model, TinyModel):
+            yield from _tiny(config.data, model, side)
+
+
+def _training(data: Data, sae: TrainedSae, key: str) -> Iterator[Rule]:
+    yield f"{key}.k", sae.k, sae.k >= 1, "at least 1"
+    batch = sae.batch_sequences
+    yield f"{key}.batch_sequences", batch, batch >= 1, "at least 1"
+    least = max(batch, 1) * data.context_length
+    expected = f"at least one batch ({least} tokens)"
+    yield f"{key}.n_tokens", sae.n_tokens, sae.n_tokens >= least, expected
+    expected = "a fraction below 1 when dictionaries are trained on this text, for example 0.3"
+    yield "data.held_out", data.held_out, data.held_out < 1, expected
+
+
+def _tiny(data: Data, model: TinyModel, side: str) -> Iterator[Rule]:
+    heads = model.n_heads
+    fits = heads > 0 and model.d_model > 0 and model.d_model % (2 * heads) == 0
+    yield f"{side}.d_model", model.d_model, fits, f"a multiple of 2 x {side}.n_heads ({2 * heads})"
+    yield f"{side}.n_layers", model.n_layers, model.n_layers >= 1, "at least 1"
+    steps_expected = f"at least 1 (for none: {side}.untrained=true)"
+    yield f"{side}.steps", model.steps, model.steps >= 1, steps_expected
+    batch = model.batch_sequences
+    yield f"{side}.batch_sequences", batch, batch >= 1, "at least 1"
+    rate = model.learning_rate
+    yield f"{side}.learning_rate", rate, rate > 0, "a positive number"
+    context = model.context_length
+    long_enough = context >= data.context_length
+    expected = f"at least data.context_length ({data.context_length})"
+    yield f"{side}.context_length", context, long_enough, expected
+    expected = "a fraction below 1 when models are trained on this text, for example 0.3"
+    yield "data.held_out", data.held_out, data.held_out < 1, expected
+
+
+def _metrics(config: Config) -> Iterator[str]:
+    if not config.metrics:
+        yield "metrics=[]: expected at least one metric, got none. Choose metrics=[partial_correlation]."
+    elif config.primary_metric not in config.metrics:
+        yield (
+            f"primary_metric={config.primary_metric}: expected one of the metrics computed, got a metric "
+            f"that is not in metrics=[{','.join(config.metrics)}]. Choose one of these or add it there."
+        )
+
+
+def _mixture(config: Config) -> Iterator[str]:
+    """The embedded parts are meant for one another; a mixture is nearly always an oversight."""
+    parts: dict[str, Model | Sae | Data] = {"a": config.a, "b": config.b, "data": config.data}
+    for side, own in (("sae_a", config.sae_a), ("sae_b", config.sae_b)):
+        parts["sae" if own is None else side] = own or config.sae
+    embedded = [key for key, part in parts.items() if part.embedded]
+    foreign = [key for key, part in parts.items() if not part.embedded]
+    if embedded and foreign and not config.allow_mixed:
+        yield (
+            f"{', '.join(embedded)}: still the embedded tiny experiment (the defaults), while "
+            f"{', '.join(foreign)} is not; tiny dictionaries, sizes and text do not fit other models. "
+            f"Choose all of a=, b=, sae= and data=, or set allow_mixed=true if the mixture is meant."
+        )

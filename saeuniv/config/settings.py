@@ -1,0 +1,167 @@
+"""How the comparison is made, and the root of conf/config.yaml."""
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any, ClassVar
+
+from saeuniv.config.sources import Data, Model, Sae
+
+
+class Condition(Enum):
+    """What a correlation is taken within: rows of one group share this."""
+
+    none = "none"
+    token = "token"
+    token_bigram = "token_bigram"
+    token_trigram = "token_trigram"
+
+
+class TrackingMode(Enum):
+    """Where W&B runs go. auto: online if an API key is at hand, else offline; it never prompts."""
+
+    auto = "auto"
+    online = "online"
+    offline = "offline"
+    off = "off"
+
+
+class ControlKind(Enum):
+    """What stands beside the comparison: nothing, or the untrained counterparts of A and B."""
+
+    none = "none"
+    untrained = "untrained"
+
+
+@dataclass
+class Alignment:
+    """Base of the alignment methods (saeuniv/alignments): latents of A put in pairs with latents of B."""
+
+    name: ClassVar[str]
+
+    condition: Condition = Condition.token
+    """Within-group correlation that the pairs are chosen by: token, or none for raw Pearson."""
+
+
+@dataclass
+class Metric:
+    """Base of the metrics (saeuniv/metrics): one number for one layer pair."""
+
+    name: ClassVar[str]
+
+
+@dataclass
+class Layers:
+    """Which layers are compared; typed Any because the forms differ, parsed by `select_layers`."""
+
+    a: Any = "all"
+    """all | 3 | -1 | [0,3,5] | 0-11 | 0-11:2 | every2 | last | [[3,4],5] (a group is read as one)."""
+
+    b: Any = "all"
+    pairs: Any = "all"
+    """all | same_depth | an explicit list [[0,0],[1,2]] of (layer of A, layer of B)."""
+
+
+@dataclass
+class Control:
+    """What stands beside the comparison."""
+
+    kind: ControlKind = ControlKind.untrained
+
+
+@dataclass
+class Eligibility:
+    """Floors that a latent must pass in EACH half of the documents to be compared."""
+
+    min_firings: int | None = None
+    """Firings on token types seen at least twice; unset: 10 for embedded models, 100 otherwise."""
+
+    max_rate: float = 0.5
+    """Largest firing rate."""
+
+    min_within_share: float = 0.01
+    """Least share of the latent's variance that lies within token types."""
+
+    min_df_share: float = 0.5
+    """Least degrees of freedom per row, (rows - token types) / rows."""
+
+
+@dataclass
+class Nulls:
+    """How broken pairings are drawn. Draw r uses the generator (seed, r), the same for all layer pairs."""
+
+    seed: int = 0
+    draws: int = 99
+    """Draws of the selection-aware shift and of the permutation; document shifts use all there are."""
+
+    shuffle_draws: int = 5
+    """Draws of the within-token shuffle (a decomposition, without p)."""
+
+
+@dataclass
+class Bootstrap:
+    """The document bootstrap behind every interval."""
+
+    draws: int = 1000
+    seed: int = 0
+    confidence: float = 0.95
+    min_documents: int = 20
+    """Documents per half below which no interval is given."""
+
+    min_effective_documents: float = 15.0
+    """(sum n)^2 / sum n^2 over documents of n rows, per half."""
+
+
+@dataclass
+class Tracking:
+    """Weights & Biases; results never depend on it."""
+
+    mode: TrackingMode = TrackingMode.offline
+    project: str = "saeuniv"
+    entity: str | None = None
+
+
+@dataclass
+class Sweep:
+    """The name that a sweep's folder, W&B group and status go by."""
+
+    name: str | None = None
+    """Unset: a short hash of the overrides, so that the same command finds its sweep again."""
+
+
+@dataclass
+class Resources:
+    """How the work is spread over this machine; never part of a result."""
+
+    processes: int | None = None
+    """One-thread worker processes; unset: the cores, at most 4; 1: work in this process."""
+
+    encode_batch_sequences: int = 64
+    """Sequences per forward pass."""
+
+
+@dataclass
+class Config:
+    """The root of conf/config.yaml."""
+
+    a: Model = field(default_factory=Model)
+    b: Model = field(default_factory=Model)
+    sae: Sae = field(default_factory=Sae)
+    sae_a: Sae | None = None
+    sae_b: Sae | None = None
+    width: Any = None
+    width_a: Any = None
+    width_b: Any = None
+    layers: Layers = field(default_factory=Layers)
+    alignment: Alignment = field(default_factory=Alignment)
+    metrics: dict[str, Metric] = field(default_factory=dict[str, Metric])
+    primary_metric: str = "partial_correlation"
+    data: Data = field(default_factory=Data)
+    control: Control = field(default_factory=Control)
+    eligibility: Eligibility = field(default_factory=Eligibility)
+    nulls: Nulls = field(default_factory=Nulls)
+    bootstrap: Bootstrap = field(default_factory=Bootstrap)
+    tracking: Tracking = field(default_factory=Tracking)
+    sweep: Sweep = field(default_factory=Sweep)
+    resources: Resources = field(default_factory=Resources)
+    store: str = "${oc.env:SAEUNIV_STORE,~/.cache/saeuniv}"
+    allow_mixed: bool = False

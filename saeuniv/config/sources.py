@@ -1,0 +1,206 @@
+"""Where models, dictionaries and text come from: the schemas of the groups a, b, sae and data.
+
+Schemas hold types, units and defaults; a YAML file lists only what it changes. They stay unfrozen
+because Hydra merges YAML into them; nothing mutates them later.
+"""
+
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import ClassVar
+
+from omegaconf import MISSING
+
+from saeuniv.hookpoints import HookpointKind
+
+
+class Documents(Enum):
+    """What one document is in a plain-text corpus."""
+
+    file = "file"
+    line = "line"
+
+
+@dataclass
+class Model:
+    """Base of the model sources; `untrained` asks for the initial weights of the same model."""
+
+    embedded: ClassVar[bool] = False
+
+    untrained: bool = False
+    """Take the same configuration and seed after zero training steps."""
+
+    @property
+    def label(self) -> str:
+        """A short name for folders, tables and figures."""
+        return self._label() + ("_untrained" if self.untrained else "")
+
+    def _label(self) -> str:
+        return type(self).__name__.lower()
+
+
+@dataclass
+class HubModel(Model):
+    """A model of the Hugging Face hub."""
+
+    name: str = MISSING
+    """Repository, for example EleutherAI/pythia-160m."""
+
+    revision: str = "main"
+    """Branch, tag or commit, for example step3000."""
+
+    def _label(self) -> str:
+        tail = self.name.rsplit("/", 1)[-1]
+        return tail if self.revision == "main" else f"{tail}@{self.revision[:12]}"
+
+
+@dataclass
+class LocalModel(Model):
+    """A folder in Hugging Face format: config.json, weights, tokenizer.json."""
+
+    path: str = MISSING
+    """The folder; relative paths are relative to where you stand."""
+
+    def _label(self) -> str:
+        return Path(self.path).expanduser().resolve().name
+
+
+@dataclass
+class TinyModel(Model):
+    """The embedded byte-level GPT-NeoX, trained at first use on the standard library's documentation."""
+
+    embedded: ClassVar[bool] = True
+
+    seed: int = MISSING
+    """Seed of the initial weights and of the order of the training data."""
+
+    d_model: int = 64
+    n_layers: int = 4
+    n_heads: int = 4
+    context_length: int = 128
+    """Tokens per sequence, in training and evaluation."""
+
+    steps: int = 500
+    """Optimizer steps; the untrained counterpart takes none."""
+
+    batch_sequences: int = 16
+    """Sequences per step."""
+
+    learning_rate: float = 3e-3
+    """Peak of the cosine schedule of AdamW."""
+
+    def _label(self) -> str:
+        size = "" if (self.d_model, self.n_layers) == (64, 4) else f"_d{self.d_model}l{self.n_layers}"
+        return f"tiny{size}_s{self.seed}"
+
+
+@dataclass
+class Sae:
+    """Base of the dictionary sources of one side."""
+
+    embedded: ClassVar[bool] = False
+
+    hookpoint: HookpointKind = HookpointKind.resid_post
+    """The activation that the dictionary reads."""
+
+    max_fvu: float = 0.5
+    """A dictionary that leaves more of its input's variance unexplained is refused."""
+
+
+@dataclass
+class TrainedSae(Sae):
+    """Dictionaries trained by sparsify's Trainer, one per hookpoint, all in one pass."""
+
+    k: int = 32
+    """Active latents per token (TopK)."""
+
+    width: str = "x8"
+    """Number of latents where `width` does not say otherwise."""
+
+    n_tokens: int = 10_000_000
+    """Training tokens."""
+
+    batch_sequences: int = 32
+    """Sequences per step."""
+
+    warmup_steps: int = 1000
+    """Steps of linear warm-up where the optimizer has one."""
+
+    seed: int = 0
+    """Together with the model's key this gives the seed of the initial dictionary."""
+
+
+@dataclass
+class TinySae(TrainedSae):
+    """The embedded experiment's dictionaries: small enough to train in seconds."""
+
+    embedded: ClassVar[bool] = True
+
+    k: int = 8
+    width: str = "256"
+    n_tokens: int = 300_000
+    batch_sequences: int = 16
+    warmup_steps: int = 20
+
+
+@dataclass
+class HubSae(Sae):
+    """Published dictionaries in sparsify's format in one hub repository."""
+
+    name: str = MISSING
+    """Repository, for example EleutherAI/sae-pythia-160m-32k."""
+
+    revision: str = "main"
+
+
+@dataclass
+class EleutherSae(Sae):
+    """The dictionaries EleutherAI published for the model of this side; the repository is looked up."""
+
+
+@dataclass
+class LocalSae(Sae):
+    """A folder in sparsify's format: one sub-folder per hookpoint with cfg.json and sae.safetensors."""
+
+    path: str = MISSING
+
+
+@dataclass
+class Data:
+    """Base of the text sources: how text becomes sequences, and which documents are held out."""
+
+    embedded: ClassVar[bool] = False
+
+    context_length: int = 128
+    """Tokens per sequence. A sequence never spans two documents; a shorter rest is dropped."""
+
+    held_out: float = 0.3
+    """Fraction of documents, in the order of their hash, kept from all training and compared on."""
+
+    max_sequences_per_document: int = 10
+    """Cap that keeps one long document from dominating the held-out text."""
+
+    skip_first: int = 4
+    """Positions dropped at the start of each sequence (attention sinks of huge norm)."""
+
+    shard_tokens: int = 32_768
+    """Rows per shard of stored latents, cut at the next document end."""
+
+
+@dataclass
+class StdlibData(Data):
+    """The documentation of Python's standard library, read from this interpreter at run time."""
+
+    embedded: ClassVar[bool] = True
+
+
+@dataclass
+class TextData(Data):
+    """Plain UTF-8 text: a file, or a folder whose *.txt and *.md files are read recursively."""
+
+    path: str = MISSING
+    document: Documents = Documents.file
+    """What one document is: a file, or a line of it."""
+
+    held_out: float = 1.0
+    """Lower it (0.3) when dictionaries are trained on this text."""
