@@ -1,0 +1,44 @@
+# One entry for people and machines: `make demo`, `make test`, `make check`, `make bench`, `make all`.
+# A private .venv holds everything; nothing outside this folder is touched but the store (SAEUNIV_STORE).
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+# A package index with CPU-only builds of torch, for machines whose default index has CUDA builds only.
+TORCH_INDEX ?=
+
+BIN := .venv/bin
+# One thread per process: parallelism is by process (two OpenMP threads on contended cores collapse).
+ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE
+PIP := $(if $(TORCH_INDEX),PIP_EXTRA_INDEX_URL=$(TORCH_INDEX) )$(BIN)/python -m pip --disable-pip-version-check
+
+.PHONY: setup demo test test-demo check bench all clean
+
+setup: .venv/.installed
+
+.venv/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(PIP) install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+demo: setup
+	$(BIN)/python launch.py
+
+test: setup
+	$(ONE_THREAD) $(BIN)/python -m pytest -m "not demo"
+
+# The whole embedded experiment from an empty store, timed, against what the README says (3 minutes).
+test-demo: setup
+	$(ONE_THREAD) $(BIN)/python -m pytest -m demo -s
+
+check: setup
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/pyright --pythonpath $(BIN)/python
+	$(BIN)/lint-imports
+
+bench: setup
+	$(ONE_THREAD) $(BIN)/python -m benchmarks
+
+all: test check test-demo bench
+
+clean:
+	rm -rf .venv dist build

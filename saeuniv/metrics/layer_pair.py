@@ -1,0 +1,131 @@
+"""What a metric is given: two prepared layers, their matches, and the draws all layer pairs share."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from saeuniv.numerics.assignment import Matching
+from saeuniv.numerics.correlation import products, within_group_correlation
+from saeuniv.numerics.latents import PreparedLayer
+from saeuniv.numerics.nulls import admissible_shifts, draw_shifts, within_group_shuffle
+from saeuniv.numerics.rows import Half
+from saeuniv.numerics.statistics import document_weights, effective_documents
+
+Matches = Mapping[str, Matching]
+"""Matchings by direction: a_to_b and b_to_a, or both."""
+
+
+class Draws(NamedTuple):
+    """Random draws shared by all metrics, layer pairs and the control, so that differences pair up."""
+
+    n_sequences: int
+    """Sequences of each half that the document shift uses: those of the shorter half."""
+
+    shifts: Int[np.ndarray, " shifts"]
+    """Every admissible document shift."""
+
+    selection_shifts: Int[np.ndarray, " draws"]
+    """Shifts of the match half that are matched again."""
+
+    shuffles: tuple[tuple[Int[np.ndarray, " rows"], ...], ...]
+    """Within-token shuffles, one permutation a half, by draw."""
+
+    permutation_seed: int
+    n_permutations: int
+
+    weights: tuple[Float[np.ndarray, "draws documents_1"], Float[np.ndarray, "draws documents_2"]]
+    """Bootstrap weights of the documents of each half; no draws where there are too few documents."""
+
+    max_null_bytes: int
+    """Memory that the selection-aware shift may take."""
+
+
+class DrawSettings(NamedTuple):
+    """How many draws, and from which seeds."""
+
+    nulls_seed: int
+    null_draws: int
+    shuffle_draws: int
+    bootstrap_seed: int
+    bootstrap_draws: int
+    min_documents: int
+    """Documents per half below which there is no interval."""
+
+    min_effective_documents: float
+    max_null_bytes: int = 4 << 30
+
+
+def make_draws(halves: tuple[Half, Half], settings: DrawSettings) -> Draws:
+    """The draws for these rows; draw r depends on the seeds and r alone."""
+    n_sequences = min(half.n_sequences for half in halves)
+    longest = max(half.longest_document for half in halves)
+    own = admissible_shifts(halves[0].n_sequences, halves[0].longest_document)
+    documents = [half.rows_per_document for half in halves]
+    enough = all(
+        len(rows) >= settings.min_documents and effective_documents(rows) >= settings.min_effective_documents
+        for rows in documents
+    )
+    weights = document_weights(
+        (len(documents[0]), len(documents[1])),
+        draws=settings.bootstrap_draws if enough else 0,
+        seed=settings.bootstrap_seed,
+    )
+    return Draws(
+        n_sequences=n_sequences,
+        shifts=admissible_shifts(n_sequences, longest),
+        selection_shifts=draw_shifts(own, draws=settings.null_draws, seed=settings.nulls_seed),
+        shuffles=tuple(
+            tuple(within_group_shuffle(half, "token", draw=r, seed=settings.nulls_seed) for half in halves)
+            for r in range(settings.shuffle_draws)
+        ),
+        permutation_seed=settings.nulls_seed,
+        n_permutations=settings.null_draws,
+        weights=weights,
+        max_null_bytes=settings.max_null_bytes,
+    )
+
+
+@dataclass(frozen=True)
+class LayerPair:
+    """One layer of A and one of B on the same rows."""
+
+    a: PreparedLayer
+    b: PreparedLayer
+    draws: Draws
+    min_df_share: float
+    matches: Matches = field(default_factory=dict[str, Matching])
+    """The alignment's pairs, chosen on the match half D1."""
+
+    null_matches: Mapping[str, tuple[Matches, ...]] = field(default_factory=dict[str, tuple[Matches, ...]])
+    """The same alignment on broken pairings of D1, by the null's name, one a draw."""
+
+    null_reasons: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Why a null was not drawn, by its name."""
+
+    _cross: dict[int, Float[np.ndarray, "latents_a latents_b"]] = field(
+        default_factory=dict[int, Float[np.ndarray, "latents_a latents_b"]], repr=False
+    )
+    _correlations: dict[tuple[int, str], Float[np.ndarray, "latents_a latents_b"]] = field(
+        default_factory=dict[tuple[int, str], Float[np.ndarray, "latents_a latents_b"]], repr=False
+    )
+
+    def correlation(self, half: int, condition: str) -> Float[np.ndarray, "latents_a latents_b"]:
+        """r_w of all latents on a half (0: D1, 1: D2), computed once."""
+        if (half, condition) not in self._correlations:
+            a, b = self.a.halves[half], self.b.halves[half]
+            if half not in self._cross:
+                self._cross[half] = products(a, b)
+            self._correlations[half, condition] = within_group_correlation(a, b, condition, self._cross[half])
+        return self._correlations[half, condition]
+
+    def undefined(self, condition: str) -> str:
+        """Why no correlation given `condition` is defined here; empty where it is."""
+        if not (self.a.n_eligible and self.b.n_eligible):
+            return "no_eligible_latents"
+        shares = [half.half.groups[condition].df_share for half in self.a.halves]
+        if condition != "none" and min(shares) < self.min_df_share:
+            return "few_degrees_of_freedom"
+        return ""

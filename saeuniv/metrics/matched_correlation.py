@@ -1,0 +1,58 @@
+"""Pearson's r of the alignment's pairs on documents the alignment did not see."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from saeuniv.metrics.base import DOCUMENT_SHIFT, WITHIN_TOKEN_SHUFFLE, Measurement, MetricMethod, undefined
+from saeuniv.metrics.held_out import average, score
+from saeuniv.metrics.layer_pair import LayerPair, Matches
+from saeuniv.numerics.correlation import products, within_group_correlation
+from saeuniv.numerics.latents import HalfLatents
+
+
+@dataclass
+class MatchedCorrelation(MetricMethod):
+    """Mean over the matches of r on D2, in [-1, 1]; raw, so token identity is in it."""
+
+    name: ClassVar[str] = "matched_correlation"
+    space: ClassVar[str] = "tokens"
+    primary_null: ClassVar[str] = DOCUMENT_SHIFT
+    aligned: ClassVar[bool] = True
+    needs_nulls: ClassVar[tuple[str, ...]] = (WITHIN_TOKEN_SHUFFLE,)
+
+    def measure(self, pair: LayerPair) -> tuple[Measurement, ...]:
+        """The value in the alignment's directions and their mean; N3c as decomposition."""
+        if reason := pair.undefined("none"):
+            return undefined(reason, ("both",))
+        if not all(len(matching.index_a) for matching in pair.matches.values()):
+            return undefined("too_few_matches", tuple({*pair.matches, "both"}))
+        scored = {
+            direction: score(pair, matching, 1, "none", len(matching.index_a), null=True)
+            for direction, matching in pair.matches.items()
+        }
+        shuffled = np.array(
+            [
+                _shuffled_value(pair, draw, matches)
+                for draw, matches in enumerate(pair.null_matches[WITHIN_TOKEN_SHUFFLE])
+            ]
+        )
+        directed = [
+            average(direction, [each], pair.draws, null=True)
+            for direction, each in scored.items()
+            if direction != "both"
+        ]
+        both = average("both", list(scored.values()), pair.draws, null=True)
+        return (*directed, both._replace(nulls={**both.nulls, WITHIN_TOKEN_SHUFFLE: shuffled}))
+
+
+def _shuffled_value(pair: LayerPair, draw: int, matches: Matches) -> float:
+    """The statistic when B's rows are shuffled within the token, in matching and evaluation alike."""
+    a, b = pair.a.halves[1], pair.b.halves[1]
+    permuted = HalfLatents(b.matrix[pair.draws.shuffles[draw][1]], b.half)
+    r = within_group_correlation(a, permuted, "none", products(a, permuted))
+    means = [
+        r[matching.index_a, matching.index_b].mean() for matching in matches.values() if len(matching.index_a)
+    ]
+    return float(np.mean(means)) if means else 0.0

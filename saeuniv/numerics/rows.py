@@ -1,0 +1,142 @@
+"""The rows all layers share: which document, half and group each token belongs to."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+import scipy.sparse as sp
+from jaxtyping import Float, Int
+
+
+class Groups(NamedTuple):
+    """Rows that share a condition (the same token, the same bigram)."""
+
+    ids: Int[np.ndarray, " rows"]
+    """Group of each row, 0..groups-1, every group non-empty."""
+
+    counts: Float[np.ndarray, " groups"]
+    """Rows per group."""
+
+    @property
+    def df_share(self) -> float:
+        """Degrees of freedom left per row once group means are removed, (rows - groups) / rows."""
+        return 1.0 - len(self.counts) / max(len(self.ids), 1)
+
+
+@dataclass(frozen=True)
+class Half:
+    """One half of the documents: whole sequences of equal length, in document order."""
+
+    index: int
+    """0: the match half D1; 1: D2."""
+
+    rows: Int[np.ndarray, " rows"]
+    """The half's rows among all rows, ascending."""
+
+    documents: Int[np.ndarray, " rows"]
+    """Document of each row, numbered 0..n_documents-1 within the half."""
+
+    positions: int
+    """Rows per sequence."""
+
+    groups: Mapping[str, Groups]
+    """Group labels by condition; `none` is one group of all rows."""
+
+    _counts: dict[str, sp.csr_array] = field(default_factory=dict[str, sp.csr_array], compare=False)
+
+    @property
+    def n_sequences(self) -> int:
+        """Sequences in the half."""
+        return len(self.rows) // self.positions
+
+    @property
+    def rows_per_document(self) -> Int[np.ndarray, " documents"]:
+        """Rows of each document."""
+        return np.bincount(self.documents)
+
+    @property
+    def longest_document(self) -> int:
+        """Sequences of the longest document: the least shift at which none meets itself."""
+        return int(self.rows_per_document.max()) // self.positions
+
+    def counts_by_document(self, condition: str) -> sp.csr_array:
+        """Rows of each document in each group, `documents x groups`."""
+        if condition not in self._counts:
+            groups = self.groups[condition]
+            shape = (len(self.rows_per_document), len(groups.counts))
+            ones = np.ones(len(groups.ids))
+            self._counts[condition] = sp.csr_array(
+                sp.coo_array((ones, (self.documents, groups.ids)), shape=shape)
+            )
+        return self._counts[condition]
+
+
+def split_documents(rows_per_document: Int[np.ndarray, " documents"]) -> Int[np.ndarray, " documents"]:
+    """The half (0 or 1) of each document: in the order given, each to the lighter half, ties to 0.
+
+    The order must not depend on the text in any other way than its hash (statistics.md B).
+    """
+    weight = [0, 0]
+    half = np.empty(len(rows_per_document), np.int64)
+    for document, rows in enumerate(rows_per_document):
+        half[document] = int(weight[1] < weight[0])
+        weight[half[document]] += int(rows)
+    return half
+
+
+def make_halves(
+    documents: Int[np.ndarray, " rows"], groups: Mapping[str, Int[np.ndarray, " _"]], *, positions: int
+) -> tuple[Half, Half]:
+    """D1 and D2 of rows in document order, whole sequences of `positions` rows each.
+
+    Args:
+        documents: document of each row, non-decreasing; hash order decides the halves.
+        groups: any integer label per row, by condition; `none` is added.
+        positions: rows per sequence.
+
+    Raises:
+        ValueError: rows that are no whole sequences, sequences that span documents, documents out of
+            order, labels of another length, or fewer than two documents.
+    """
+    n_rows = len(documents)
+    if n_rows == 0 or n_rows % positions:
+        raise ValueError(
+            f"positions_per_sequence={positions}: expected whole sequences, got {n_rows} rows. "
+            f"Drop incomplete sequences or set positions_per_sequence=1."
+        )
+    by_sequence = documents.reshape(-1, positions)
+    if (by_sequence != by_sequence[:, :1]).any() or (np.diff(documents) < 0).any():
+        raise ValueError(
+            "documents: expected non-decreasing document numbers that are constant within each sequence "
+            f"of {positions} rows, got a sequence that spans documents or documents out of order."
+        )
+    for condition, labels in groups.items():
+        if len(labels) != n_rows:
+            raise ValueError(f"groups[{condition}]: expected {n_rows} labels, one a row, got {len(labels)}.")
+    numbers, compact, rows_per_document = np.unique(documents, return_inverse=True, return_counts=True)
+    if len(numbers) < 2:
+        raise ValueError(
+            f"documents: expected at least two (one to match on, one to evaluate on), got {len(numbers)}. "
+            f"Add text, or split it into documents (data.document=line)."
+        )
+    half_of_row = split_documents(rows_per_document)[compact]
+    labels = {"none": np.zeros(n_rows, np.int64), **groups}
+    first, second = (
+        _half(index, np.flatnonzero(half_of_row == index), documents, labels, positions) for index in (0, 1)
+    )
+    return first, second
+
+
+def _half(
+    index: int,
+    rows: Int[np.ndarray, " rows"],
+    documents: Int[np.ndarray, " all"],
+    labels: Mapping[str, Int[np.ndarray, " all"]],
+    positions: int,
+) -> Half:
+    groups: dict[str, Groups] = {}
+    for condition, each in labels.items():
+        ids, counts = np.unique(each[rows], return_inverse=True, return_counts=True)[1:]
+        groups[condition] = Groups(ids, counts.astype(np.float64))
+    return Half(index, rows, np.unique(documents[rows], return_inverse=True)[1], positions, groups)

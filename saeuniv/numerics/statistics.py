@@ -1,0 +1,140 @@
+"""From a value and its null draws to p, q and intervals."""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Int
+
+# 0.95 * 20 and 1 / 0.05 are whole numbers that floating point may put just above.
+_ROUNDING = 1e-9
+
+
+class Interval(NamedTuple):
+    """A confidence interval, in the unit of the value."""
+
+    low: float
+    """lower end"""
+
+    high: float
+    """upper end"""
+
+
+def p_value(value: float, null_draws: Float[np.ndarray, " draws"]) -> float:
+    """(1 + number of draws >= value) / (1 + number of draws), in (0, 1]; one-sided.
+
+    Small = larger than the null; never 0. Valid (P(p <= a) <= a) where value and draws are exchangeable.
+    Phipson and Smyth 2010.
+
+    Raises:
+        ValueError: if there is no draw, or one is not finite.
+    """
+    _require_draws(null_draws, least=1, why="a p-value needs one")
+    return (1 + int((null_draws >= value).sum())) / (1 + len(null_draws))
+
+
+def calibrated(value: float, null_draws: Float[np.ndarray, " draws"], *, level: float) -> float:
+    """max(0, (value - q) / (1 - q)), q the (1 - level) quantile of draws and value; in [0, 1], up = alike.
+
+    q is the ceil((1 - level) (R + 1))-th smallest of the R draws and the value itself (Groeger et al. 2026).
+    For display: clipped at 0, so its mean over cells is biased upward where nothing is there. Presumes
+    that 1 is the largest possible value; 0 where the null itself reaches 1.
+
+    Raises:
+        ValueError: if there are fewer than 1 / level - 1 draws (19 at level 0.05), or one is not finite.
+    """
+    least = math.ceil(1 / level - _ROUNDING) - 1
+    _require_draws(null_draws, least=least, why=f"they define no quantile at level {level}")
+    rank = math.ceil((1 - level) * (len(null_draws) + 1) - _ROUNDING)
+    q = float(np.sort(np.append(null_draws, value))[rank - 1])
+    return max(0.0, (value - q) / (1 - q)) if q < 1 else 0.0
+
+
+def benjamini_hochberg(p: Float[np.ndarray, " tests"]) -> Float[np.ndarray, " tests"]:
+    """q-values: rejecting q <= a keeps the false discovery rate <= a.
+
+    Holds for independent or positively dependent tests. Monotone in p. NaN marks a test that is not a
+    member of the family: it is not counted and stays NaN.
+    Benjamini and Hochberg 1995.
+
+    Raises:
+        ValueError: if a p-value is outside [0, 1].
+    """
+    return _step_up(p, harmonic=False)
+
+
+def benjamini_yekutieli(p: Float[np.ndarray, " tests"]) -> Float[np.ndarray, " tests"]:
+    """q-values under any dependence: `benjamini_hochberg` times sum of 1 / i over the members, at most 1.
+
+    Benjamini and Yekutieli 2001, theorem 1.3.
+
+    Raises:
+        ValueError: if a p-value is outside [0, 1].
+    """
+    return _step_up(p, harmonic=True)
+
+
+def document_weights(
+    n_documents: tuple[int, int], *, draws: int, seed: int
+) -> tuple[Float[np.ndarray, "draws documents_1"], Float[np.ndarray, "draws documents_2"]]:
+    """How often each document of the two halves occurs in each bootstrap draw.
+
+    Multinomial: documents are drawn with replacement within each half, as many as the half has. Draw r
+    comes from the generator (seed, r) alone, the first half before the second, so that it is the same
+    whatever is asked beside it.
+
+    Raises:
+        ValueError: if a half has no document.
+    """
+    if min(n_documents) < 1:
+        raise ValueError(
+            f"n_documents={n_documents}: expected at least 1 document in each half, got {min(n_documents)}."
+        )
+    weights = tuple(np.zeros((draws, n)) for n in n_documents)
+    for draw in range(draws):
+        generator = np.random.default_rng([seed, draw])
+        for half, n in zip(weights, n_documents, strict=True):
+            half[draw] = np.bincount(generator.integers(n, size=n), minlength=n)
+    return weights[0], weights[1]
+
+
+def percentile_interval(draws: Float[np.ndarray, " draws"], *, confidence: float) -> Interval:
+    """The central interval that holds `confidence` of the bootstrap draws (Efron 1979, percentile method).
+
+    Raises:
+        ValueError: if there is no draw, or one is not finite.
+    """
+    _require_draws(draws, least=1, why="an interval needs one")
+    tail = (1 - confidence) / 2
+    low, high = np.quantile(draws, [tail, 1 - tail])
+    return Interval(float(low), float(high))
+
+
+def effective_documents(rows_per_document: Int[np.ndarray, " documents"]) -> float:
+    """(sum n)^2 / sum n^2: how many documents of equal size would weigh alike; 0 without rows."""
+    rows = rows_per_document.astype(np.float64)
+    return float(rows.sum() ** 2 / (rows**2).sum()) if rows.any() else 0.0
+
+
+def _require_draws(draws: Float[np.ndarray, " draws"], *, least: int, why: str) -> None:
+    if len(draws) < least:
+        raise ValueError(f"draws: expected at least {least}, got {len(draws)}; {why}. Ask for more draws.")
+    broken = int((~np.isfinite(draws)).sum())
+    if broken:
+        raise ValueError(f"draws: expected finite numbers, got {broken} of {len(draws)} that are not.")
+
+
+def _step_up(p: Float[np.ndarray, " tests"], *, harmonic: bool) -> Float[np.ndarray, " tests"]:
+    members = np.flatnonzero(~np.isnan(p))
+    outside = members[(p[members] < 0) | (p[members] > 1)]
+    if len(outside):
+        raise ValueError(f"p: expected values in [0, 1] or NaN, got {p[outside[0]]} at [{outside[0]}].")
+    n = len(members)
+    ranks = np.arange(1, n + 1)
+    factor = float((1 / ranks).sum()) if harmonic else 1.0
+    order = members[np.argsort(p[members], kind="stable")]
+    # From the largest p down, so that a smaller p never has a larger q.
+    adjusted = np.minimum.accumulate((p[order] * factor * n / ranks)[::-1])[::-1]
+    q = np.full(p.shape, np.nan)
+    q[order] = np.minimum(adjusted, 1.0)
+    return q
