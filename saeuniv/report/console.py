@@ -1,0 +1,123 @@
+"""The table at the end of a run, and the one console that writes to stdout."""
+
+import sys
+from functools import cache
+
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from saeuniv.report.layer_pairs import LayerPair, equal_depth, row_at, shown
+from saeuniv.report.meaning import HEADLINE
+from saeuniv.report.numbers import number
+from saeuniv.results import Results, Row
+
+# Where there is no terminal (a pipe, a job's log) a line has this many columns.
+_PIPED_WIDTH = 120
+_NAMES = {
+    "partial_correlation": "given token",
+    "partial_correlation_bigram": "given bigram",
+    "partial_correlation_trigram": "given trigram",
+    "raw_correlation": "raw correlation",
+}
+
+
+@cache
+def console() -> Console:
+    """The one console of the program; logs go to stderr, results here."""
+    return Console(width=None if sys.stdout.isatty() else _PIPED_WIDTH, highlight=False)
+
+
+def primary_metric(results: Results) -> str:
+    """The metric claims are made with: the summary's `primary_metric`, else the headline, else the first."""
+    named = (results.summary.get("primary_metric"), HEADLINE)
+    return next(
+        (name for name in named if isinstance(name, str) and name in results.metrics), results.metrics[0]
+    )
+
+
+def summary_table(results: Results, control: Results | None) -> Table:
+    """Layer by layer: the primary metric and its stricter and cruder relatives, FVU and counts.
+
+    `control` holds the untrained counterparts. Layers are the layer pairs of equal number, else the best
+    layer of B for each layer of A.
+    """
+    primary = primary_metric(results)
+    pairs = shown(results, primary)
+    row = results.rows[0]
+    table = Table(
+        title=f"{row.model_a} (A) and {row.model_b} (B)",
+        caption=_caption(results, control, primary),
+        caption_justify="left",
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+    )
+    table.add_column("")
+    for header in ("layer", "trained [interval]", "untrained [interval]", "null mean", "p"):
+        table.add_column(escape(header), justify="left" if "[" in header else "right", no_wrap=True)
+    for metric in dict.fromkeys((primary, *_NAMES)):
+        if metric in results.metrics:
+            _add_metric(table, results, control, metric, pairs)
+    for name, text in (("FVU of A / B", _fvu), ("eligible of alive latents, A / B", _counts)):
+        for place, pair in enumerate(pairs):
+            cells = [text(row_at(source, primary, pair)) for source in (results, control)]
+            table.add_row("" if place else name, str(pair), *cells)
+        table.add_section()
+    return table
+
+
+def _add_metric(
+    table: Table, results: Results, control: Results | None, metric: str, pairs: tuple[LayerPair, ...]
+) -> None:
+    for place, pair in enumerate(pairs):
+        row = row_at(results, metric, pair)
+        table.add_row(
+            "" if place else _NAMES.get(metric, metric),
+            str(pair),
+            _value(row),
+            _value(row_at(control, metric, pair)),
+            "-" if row is None or row.null_mean is None else number(row.null_mean, 3),
+            "-" if row is None or row.p_value is None else number(row.p_value, 4),
+        )
+    table.add_section()
+
+
+def _value(row: Row | None) -> str:
+    if row is None:
+        return "-"
+    if row.value is None:
+        return f"- ({row.value_reason.replace('_', ' ')})"
+    if row.ci_low is None or row.ci_high is None:
+        return number(row.value, 3)
+    return f"{number(row.value, 3)} [{number(row.ci_low, 3)}, {number(row.ci_high, 3)}]"
+
+
+def _fvu(row: Row | None) -> str:
+    if row is None or row.fvu_a is None or row.fvu_b is None:
+        return "-"
+    return f"{number(row.fvu_a, 3)} / {number(row.fvu_b, 3)}"
+
+
+def _counts(row: Row | None) -> str:
+    if row is None:
+        return "-"
+    sides = ((row.n_eligible_a, row.n_alive_a), (row.n_eligible_b, row.n_alive_b))
+    return " / ".join("-" if e is None else f"{e} of {'-' if alive is None else alive}" for e, alive in sides)
+
+
+def _caption(results: Results, control: Results | None, primary: str) -> str:
+    n_a, n_b = len(results.layers_a), len(results.layers_b)
+    which = "of equal number" if equal_depth(results, primary) else "best for each layer of A,"
+    lines = [f"Layer pairs {which} from a grid of {n_a} x {n_b}; primary metric: {primary}."]
+    row = next(row for row in results.rows if row.metric == primary)
+    if row.null and row.null_draws:
+        least = number(1 / (1 + row.null_draws), 4)
+        draws = f"{row.null_draws} draws, smallest possible p {least}"
+        lines.append(f"null: {row.null.replace('_', ' ')} of B ({draws}).")
+    lines.append("[interval]: bootstrap over documents, for these models and dictionaries.")
+    if control is None:
+        lines.append("No untrained control.")
+    elif any("unlike_controls" in row.flags.split(";") for row in results.rows):
+        lines.append("unlike_controls: untrained dictionaries have less than half the eligible latents.")
+    return escape("\n".join(lines))

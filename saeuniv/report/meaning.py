@@ -1,0 +1,180 @@
+"""What the numbers of one run mean, in words computed from its rows, and the acceptance of the science."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from saeuniv.report.layer_pairs import LayerPair, equal_depth, row_at
+from saeuniv.report.numbers import listed, number
+from saeuniv.results import Results, Row
+
+HEADLINE = "partial_correlation"
+RAW = "raw_correlation"
+_GIVEN = {
+    HEADLINE: "the current {unit}",
+    "partial_correlation_bigram": "the last two {unit}s",
+    "partial_correlation_trigram": "the last three {unit}s",
+}
+_LEAST_RATIO = 1.8
+_SIGNIFICANT_Q = 0.05
+_DEMONSTRATION = "One trained and one untrained pair are a demonstration, not a claim about other seeds."
+
+
+class Beside(NamedTuple):
+    """One layer pair, trained and untrained."""
+
+    pair: LayerPair
+    trained: Row
+    untrained: Row
+
+
+class Check(NamedTuple):
+    """One condition of the acceptance of the science."""
+
+    sentence: str
+    holds: bool
+
+
+def meaning(results: Results, control: Results | None) -> str:
+    """A few sentences about trained against untrained at layer pairs of equal number.
+
+    "Above" means that the document intervals are disjoint. The last tokens are called by the
+    `token_unit` of the summary ("byte" in the embedded experiment). What is missing is said to be.
+    """
+    if control is None:
+        nothing = "Without an untrained control (control=untrained) this says nothing about learning."
+        return f"{_against_null(results)} {nothing}"
+    sentences = (_ratio(results, control), _above(results, control), _raw(results, control), _DEMONSTRATION)
+    return " ".join(filter(None, sentences))
+
+
+def acceptance(results: Results, control: Results | None) -> list[Check]:
+    """The three conditions on `partial_correlation` at layer pairs (l, l) with l >= 1.
+
+    A condition that cannot be computed does not hold, and its sentence says why.
+    """
+    beside = [b for b in _beside(results, control, HEADLINE) if b.pair.beyond_first]
+    values = [(b.trained.value, b.untrained.value) for b in beside]
+    pairs = [(t, u) for t, u in values if t is not None and u is not None]
+    if not pairs or len(pairs) < len(values):
+        missing = f"{HEADLINE} of both pairs at every layer >= 1: undefined or not computed"
+        return [Check(missing, holds=False)]
+    trained, untrained = zip(*pairs, strict=True)
+    mean_t, mean_u = sum(trained) / len(trained), sum(untrained) / len(untrained)
+    apart = [str(b.pair) for b in beside if _is_above(b.trained, b.untrained)]
+    return [
+        Check(
+            f"smallest trained value ({number(min(trained), 3)}) above the largest untrained one "
+            f"({number(max(untrained), 3)}) over layers >= 1",
+            min(trained) > max(untrained),
+        ),
+        Check(
+            f"mean trained value ({number(mean_t, 3)}) above {_LEAST_RATIO} times the untrained mean "
+            f"({number(mean_u, 3)}) over layers >= 1",
+            mean_t > max(0.0, _LEAST_RATIO * mean_u),
+        ),
+        Check(
+            f"trained interval above the untrained one at every layer >= 1 "
+            f"(at {listed(apart) or 'none'} of {listed([str(b.pair) for b in beside])})",
+            len(apart) == len(beside),
+        ),
+    ]
+
+
+def _beside(results: Results, control: Results | None, metric: str) -> list[Beside]:
+    out: list[Beside] = []
+    for pair in equal_depth(results, metric):
+        trained, untrained = row_at(results, metric, pair), row_at(control, metric, pair)
+        if trained is not None and untrained is not None:
+            out.append(Beside(pair, trained, untrained))
+    return out
+
+
+def _is_above(one: Row, other: Row) -> bool:
+    return one.ci_low is not None and other.ci_high is not None and one.ci_low > other.ci_high
+
+
+def _given(results: Results, metric: str) -> str:
+    return _GIVEN[metric].format(unit=results.summary.get("token_unit", "token"))
+
+
+def _against_null(results: Results) -> str:
+    metric = HEADLINE if HEADLINE in results.metrics else results.metrics[0]
+    rows = [row for row in results.rows if row.metric == metric and row.direction == "both"]
+    tested = [row.q_value for row in rows if row.q_value is not None]
+    if not tested:
+        return f"{metric} was not tested against its null."
+    found = sum(q <= _SIGNIFICANT_Q for q in tested)
+    threshold = number(_SIGNIFICANT_Q)
+    return f"{metric} is above its null (q <= {threshold}) at {found} of {len(tested)} layer pairs."
+
+
+def _ratio(results: Results, control: Results) -> str:
+    beside = [b for b in _beside(results, control, HEADLINE) if b.pair.beyond_first]
+    values = [(b.trained.value, b.untrained.value) for b in beside]
+    defined = [(t, u) for t, u in values if t is not None and u is not None]
+    if not defined:
+        return f"No {HEADLINE} of a trained and an untrained pair at equal layers >= 1: no ratio is given."
+    mean_t = sum(t for t, _ in defined) / len(defined)
+    mean_u = sum(u for _, u in defined) / len(defined)
+    means = f"mean {number(mean_t)} against {number(mean_u)}{_but(beside, _has_values)}"
+    given = _given(results, HEADLINE)
+    if mean_u <= 0 or mean_t <= 0:
+        return f"Given {given}, a ratio of trained to untrained has no meaning at layers >= 1 ({means})."
+    return (
+        f"Given {given}, the latents of the trained pair correlate {mean_t / mean_u:.1f} times as much as "
+        f"those of the untrained pair at layers >= 1 ({means})."
+    )
+
+
+def _above(results: Results, control: Results) -> str:
+    clauses: list[str] = []
+    for metric in _GIVEN:
+        beside = _beside(results, control, metric)
+        given = _given(results, metric)
+        if not any(map(_has_intervals, beside)):
+            clauses.append(f"given {given} there are no two intervals to compare")
+            continue
+        above = _layers(beside, lambda b: _is_above(b.trained, b.untrained))
+        below = _layers(beside, lambda b: _is_above(b.untrained, b.trained))
+        and_below = "" if below == "no layer" else f" and below at {below}"
+        clauses.append(f"given {given} above at {above}{and_below}{_but(beside, _has_intervals)}")
+    return f"Document intervals of the trained pair against the untrained: {'; '.join(clauses)}."
+
+
+def _raw(results: Results, control: Results) -> str:
+    beside = _beside(results, control, RAW)
+    if not any(map(_has_values, beside)):
+        return "Raw correlation was not computed for both."
+    higher = _layers(beside, _untrained_is_higher)
+    but = _but(beside, _has_values)
+    if higher == "no layer":
+        return f"Raw correlation ranks the untrained pair higher at no layer{but}."
+    return f"Raw correlation ranks the untrained pair higher at {higher}{but}: it is no evidence of learning."
+
+
+def _has_values(beside: Beside) -> bool:
+    return beside.trained.value is not None and beside.untrained.value is not None
+
+
+def _has_intervals(beside: Beside) -> bool:
+    return beside.trained.ci_low is not None and beside.untrained.ci_low is not None
+
+
+def _untrained_is_higher(beside: Beside) -> bool:
+    trained, untrained = beside.trained.value, beside.untrained.value
+    return trained is not None and untrained is not None and untrained > trained
+
+
+def _layers(beside: list[Beside], holds: Callable[[Beside], bool]) -> str:
+    found = [str(b.pair) for b in beside if holds(b)]
+    if not found:
+        return "no layer"
+    if len(found) == len(beside) > 1:
+        return "every layer"
+    return f"layer{'s' if len(found) > 1 else ''} {listed(found)}"
+
+
+def _but(beside: list[Beside], is_defined: Callable[[Beside], bool]) -> str:
+    """A remark on the layers left out, so that silence never reads as a result."""
+    missing = _layers(beside, lambda b: not is_defined(b))
+    return "" if missing == "no layer" else f" (undefined at {missing})"

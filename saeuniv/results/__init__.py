@@ -1,0 +1,13 @@
+"""Typed rows and matrices of one comparison: the one place that writes and reads results folders."""
+
+from saeuniv.results.folder import FORMAT_VERSION as FORMAT_VERSION
+from saeuniv.results.folder import load as load
+from saeuniv.results.folder import write_results as write_results
+from saeuniv.results.folder import write_status as write_status
+from saeuniv.results.matrices import Results as Results
+from saeuniv.results.rows import DIRECTIONS as DIRECTIONS
+from saeuniv.results.rows import REASONS as REASONS
+from saeuniv.results.rows import SPACES as SPACES
+from saeuniv.results.rows import NullRow as NullRow
+from saeuniv.results.rows import Row as Row
+from saeuniv.results.table import columns as columns

@@ -1,0 +1,105 @@
+"""Results made by hand, for the tests of results, report and tracking."""
+
+import dataclasses
+from collections.abc import Callable
+
+import pytest
+
+from saeuniv.results import NullRow, Results, Row
+
+_ROW = Row(
+    comparison="tiny_s0-tiny_s1-hungarian-0123abcd",
+    model_a="tiny_s0",
+    model_b="tiny_s1",
+    revision_a="",
+    revision_b="step500",
+    hookpoint_a="resid_post[0]",
+    hookpoint_b="resid_post[0]",
+    layer_a="0",
+    layer_b="0",
+    sae_a="tiny",
+    sae_b="tiny",
+    d_sae_a=256,
+    d_sae_b=256,
+    l0_a=8.0,
+    l0_b=8.0,
+    fvu_a=0.11,
+    fvu_b=0.12,
+    alignment="-",
+    direction="both",
+    metric="partial_correlation",
+    space="tokens",
+    value=0.3,
+    null="document_shift",
+    null_mean=0.001,
+    null_std=0.0005,
+    null_draws=485,
+    control=None,
+    calibrated=0.29,
+    excess=0.299,
+    z=598.0,
+    diff_control=None,
+    diff_ci_low=None,
+    diff_ci_high=None,
+    p_value=1 / 486,
+    q_value=1 / 486,
+    ci_low=0.29,
+    ci_high=0.31,
+    n_matches=150,
+    n_eligible_a=150,
+    n_eligible_b=160,
+    n_alive_a=200,
+    n_alive_b=210,
+    eligible_mass_a=0.9,
+    eligible_mass_b=0.91,
+    context_share_a=0.3,
+    context_share_b=0.31,
+    n_tokens=124000,
+    n_documents=140,
+    seed=0,
+    flags="",
+    reason="",
+)
+
+
+@pytest.fixture
+def make_row() -> Callable[..., Row]:
+    """One complete row with the changes asked for; `value=None` needs a reason, as everywhere."""
+
+    def make(**changes: object) -> Row:
+        return dataclasses.replace(_ROW, **changes)  # type: ignore[arg-type]
+
+    return make
+
+
+@pytest.fixture
+def make_results(make_row) -> Callable[..., Results]:
+    """Results over a grid: `values(metric, i, j)` gives the value (None: undefined) or changes of a row."""
+
+    def make(
+        values: Callable[[str, int, int], float | dict | None],
+        n_a: int = 4,
+        n_b: int = 4,
+        metrics: tuple[str, ...] = ("partial_correlation",),
+        **changes: object,
+    ) -> Results:
+        rows = []
+        for metric, i, j in ((m, i, j) for m in metrics for i in range(n_a) for j in range(n_b)):
+            made = values(metric, i, j)
+            given = made if isinstance(made, dict) else {"value": made}
+            if given["value"] is None:
+                blank = ("excess", "z", "calibrated", "p_value", "q_value", "ci_low", "ci_high", "control")
+                given = {"reason": "too_few_matches", **dict.fromkeys(blank), **given}
+            place = {"metric": metric, "layer_a": str(i), "layer_b": str(j)}
+            rows.append(make_row(**{**changes, **place, **given}))
+        layers_a, layers_b = tuple(map(str, range(n_a))), tuple(map(str, range(n_b)))
+        nulls = tuple(
+            NullRow(
+                *(row.comparison, row.layer_a, row.layer_b, row.metric, row.direction, row.null),
+                *(True, row.null_mean, row.null_std, 0.002, row.null_draws, row.p_value, ""),
+            )
+            for row in rows
+        )
+        return Results(tuple(rows), nulls, layers_a, layers_b, {}, "a: tiny_s0\n")
+
+    return make

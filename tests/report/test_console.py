@@ -1,0 +1,129 @@
+"""The table at the end of a run."""
+
+import dataclasses
+import io
+
+import pytest
+from rich.console import Console
+
+from saeuniv.report.console import console, primary_metric, summary_table
+
+_METRICS = (
+    "raw_correlation",
+    "partial_correlation",
+    "partial_correlation_bigram",
+    "partial_correlation_trigram",
+)
+
+
+def _text(results, control, width: int = 120) -> str:
+    file = io.StringIO()
+    Console(file=file, width=width).print(summary_table(results, control))
+    return file.getvalue()
+
+
+def _line(text: str, start: str) -> str:
+    return next(line for line in text.splitlines() if line.strip().startswith(start))
+
+
+@pytest.fixture
+def pair(make_results):
+    def trained(metric: str, i: int, j: int) -> dict:
+        value = 0.1 * _METRICS.index(metric) + 0.01 * i
+        return {"value": value, "ci_low": value - 0.005, "ci_high": value + 0.005, "p_value": 1 / 486}
+
+    def untrained(metric: str, i: int, j: int) -> dict:
+        return {"value": 0.05, "ci_low": 0.04, "ci_high": 0.06}
+
+    counts = {"n_eligible_a": 70, "n_alive_a": 90, "fvu_a": 0.05}
+    return make_results(trained, 3, 3, _METRICS), make_results(untrained, 3, 3, _METRICS, **counts)
+
+
+def test_each_layer_has_both_values_with_intervals_null_and_p(pair):
+    text = _text(*pair)
+    first = _line(text, "given token")
+    assert first.split() == [
+        "given",
+        "token",
+        "0",
+        ".100",
+        "[.095,",
+        ".105]",
+        ".050",
+        "[.040,",
+        ".060]",
+        ".001",
+        ".0021",
+    ]
+    assert ".210 [.205, .215]" in text
+    assert "[interval]" in text.splitlines()[2]
+
+
+def test_the_primary_metric_comes_first_and_stricter_ones_follow(pair):
+    text = _text(*pair)
+    starts = [
+        "given token",
+        "given bigram",
+        "given trigram",
+        "raw correlation",
+        "FVU of A / B",
+        "eligible of alive",
+    ]
+    places = [text.index(_line(text, start)) for start in starts]
+    assert places[0] < places[1] < places[2] < places[3] < places[4] < places[5]
+
+
+def test_quality_of_both_sides_stands_in_the_same_table(pair):
+    text = _text(*pair)
+    assert " ".join(_line(text, "FVU of A / B").split()).endswith("0 .110 / .120 .050 / .120")
+    assert "150 of 200 / 160 of 210" in _line(text, "eligible of alive")
+    assert "70 of 90 / 160 of 210" in _line(text, "eligible of alive")
+
+
+def test_the_caption_says_what_is_what(pair):
+    text = " ".join(_text(*pair).split())
+    assert "Layer pairs of equal number from a grid of 3 x 3; primary metric: partial_correlation." in text
+    assert "null: document shift of B (485 draws, smallest possible p .0021)" in text
+
+
+def test_the_table_is_readable_without_a_terminal_and_without_a_control(pair, capsys):
+    console.cache_clear()
+    console().print(summary_table(pair[0], None))
+    out = capsys.readouterr().out
+    assert max(map(len, out.splitlines())) <= 120
+    assert "\x1b" not in out
+    assert "No untrained control." in out
+    console.cache_clear()
+
+
+def test_there_is_one_console():
+    assert console() is console()
+
+
+def test_an_undefined_value_is_shown_with_its_reason(pair, make_row):
+    results = pair[0]
+    rows = [r for r in results.rows if (r.layer_a, r.layer_b, r.metric) != ("1", "1", "partial_correlation")]
+    undefined = make_row(layer_a="1", layer_b="1", value=None, reason="few_documents", p_value=None)
+    text = _text(dataclasses.replace(results, rows=(*rows, undefined)), pair[1])
+    assert "- (few documents)" in text
+
+
+def test_without_equal_layers_the_best_partner_of_each_layer_is_shown(make_results):
+    made = make_results(lambda metric, i, j: 0.1 * i + 0.05 * (j == 1), 2, 3)
+    rename = {"0": "10", "1": "11", "2": "12"}
+    rows = tuple(dataclasses.replace(row, layer_b=rename[row.layer_b]) for row in made.rows)
+    text = _text(dataclasses.replace(made, rows=rows, layers_b=("10", "11", "12")), None)
+    assert "0, 11" in text
+    assert "1, 11" in text
+    assert "best for each layer of A" in text
+
+
+def test_the_primary_metric_is_the_one_the_summary_names(pair):
+    assert (
+        primary_metric(dataclasses.replace(pair[0], summary={"primary_metric": _METRICS[2]})) == _METRICS[2]
+    )
+
+
+def test_unlike_controls_are_pointed_out(pair):
+    rows = tuple(dataclasses.replace(row, flags="rank_limited;unlike_controls") for row in pair[0].rows)
+    assert "less than half the eligible latents" in _text(dataclasses.replace(pair[0], rows=rows), pair[1])

@@ -1,0 +1,216 @@
+"""The W&B run of a comparison, read back; and everything that may go wrong with it."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from saeuniv.config import Tracking, TrackingMode
+from saeuniv.tracking import TrackingOutcome, run_id, track
+from saeuniv.tracking.wandb_run import layer_pair_table, scalars
+
+_KEY = "0123456789abcdef0123456789abcdef01234567"
+
+
+def _track(folder: Path, mode: TrackingMode = TrackingMode.offline, **changes) -> TrackingOutcome:
+    given = {
+        "sweep": "tiny",
+        "comparison": "s0-s1",
+        "job_type": "comparison",
+        "axes": {"width": "16k", "seed": 3},
+    }
+    return track(folder, settings=Tracking(mode=mode), **{**given, **changes})
+
+
+@pytest.fixture
+def outcome(folder) -> TrackingOutcome:
+    return _track(folder)
+
+
+def test_every_stored_matrix_is_in_the_table_equal_in_value(folder, outcome, read_back):
+    table = read_back(outcome.folder).table
+    with np.load(folder / "matrices.npz", allow_pickle=False) as stored:
+        matrices = {name: stored[name] for name in stored}
+    layers_a, layers_b = matrices.pop("layers_a").tolist(), matrices.pop("layers_b").tolist()
+    assert table["columns"] == ["layer_a", "layer_b", *matrices]
+    assert [row[:2] for row in table["data"]] == [[a, b] for a in layers_a for b in layers_b]
+    for column, (name, matrix) in enumerate(matrices.items(), start=2):
+        told = np.array([row[column] for row in table["data"]], float).reshape(matrix.shape)
+        np.testing.assert_array_equal(told, matrix, err_msg=name)
+
+
+def test_the_run_is_named_grouped_and_configured(outcome, read_back):
+    back = read_back(outcome.folder)
+    assert outcome.mode == "offline"
+    assert back.run["run_id"] == outcome.run_id == run_id("saeuniv", "tiny", "s0-s1")
+    assert (back.run["project"], back.run["run_group"], back.run["job_type"]) == (
+        "saeuniv",
+        "tiny",
+        "comparison",
+    )
+    assert back.run["display_name"] == "s0-s1"
+    assert {key: value for key, value in back.config.items() if key != "_wandb"} == {
+        "width": "16k",
+        "seed": 3,
+    }
+    assert back.exit_code == 0
+
+
+def test_the_run_holds_images_means_and_every_file(folder, results, outcome, read_back):
+    back = read_back(outcome.folder)
+    for metric in results.metrics:
+        path = outcome.folder / "files" / back.history[f"heatmap/{metric}.path"]
+        assert path.read_bytes() == (folder / f"heatmap_{metric}.png").read_bytes()
+        assert back.history[f"score/{metric}"] == pytest.approx(np.nanmean(results.matrix(metric)))
+    assert back.history["null/cka"] == pytest.approx(0.001)
+    assert back.history["quality/undefined_cka"] == pytest.approx(1 / 6)
+    expected = {path.name for path in folder.iterdir()}
+    assert back.artifacts[f"results-{outcome.run_id}"] == expected
+    assert {"layer_pairs.csv", "matrices.npz", "heatmap_cka.png"} <= expected
+
+
+def test_no_secret_and_no_command_line_is_written(folder, home, monkeypatch):
+    monkeypatch.setenv("WANDB_API_KEY", _KEY)
+    monkeypatch.setenv("HF_TOKEN", "hf_NeverToBeSeen")
+    monkeypatch.setattr(sys, "argv", ["launch.py", "some.password=OnTheCommandLine"])
+    outcome = _track(folder)
+    assert outcome.mode == "offline"
+    files = [path for root in (folder.parent, home) for path in root.rglob("*") if path.is_file()]
+    assert len(files) > 10
+    for path in files:
+        for secret in (_KEY, "hf_NeverToBeSeen", "OnTheCommandLine"):
+            assert secret.encode() not in path.read_bytes(), path
+
+
+def test_everything_is_written_beside_the_results_and_the_environment_is_left_alone(
+    folder, home, monkeypatch
+):
+    monkeypatch.setenv("WANDB_DIR", str(home / "elsewhere"))
+    monkeypatch.setenv("WANDB_RUN_GROUP", "of somebody else")
+    before = dict(os.environ)
+    outcome = _track(folder)
+    assert dict(os.environ) == before
+    assert list(home.iterdir()) == []
+    assert outcome.folder.parent == folder.parent / "wandb"
+    assert sorted(path.name for path in folder.parent.iterdir()) == ["results", "wandb"]
+
+
+def test_a_second_execution_replaces_the_run(folder, read_back):
+    first, second = _track(folder), _track(folder, axes={"width": "32k"})
+    assert first.run_id == second.run_id
+    assert list((folder.parent / "wandb").glob("offline-run-*")) == [second.folder]
+    back = read_back(second.folder)
+    assert back.config["width"] == "32k"
+    assert "resume" not in back.run
+
+
+def test_the_id_depends_on_project_sweep_and_comparison():
+    ids = {run_id(*names) for names in (("p", "s", "c"), ("q", "s", "c"), ("p", "sc", ""), ("p", "s", "d"))}
+    assert len(ids) == 4
+    assert all(len(each) == 16 for each in ids)
+
+
+def test_off_writes_nothing(folder):
+    before = sorted(folder.parent.rglob("*"))
+    outcome = _track(folder, TrackingMode.off)
+    assert (outcome.mode, outcome.run_id, outcome.folder) == ("off", None, None)
+    assert sorted(folder.parent.rglob("*")) == before
+
+
+def test_a_folder_that_cannot_be_written_is_told_and_raises_nothing(folder, caplog):
+    (folder.parent / "wandb").write_text("in the way")
+    outcome = _track(folder)
+    assert (outcome.mode, outcome.folder) == ("failed", None)
+    assert outcome.message.startswith("W&B: not tracked (")
+    assert f"The results are in {folder}." in outcome.message
+    assert [r.levelname for r in caplog.records if r.name.startswith("saeuniv")] == ["WARNING"]
+
+
+def test_tracking_prints_nothing(folder, capfd):
+    _track(folder)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_missing_results_are_told_and_raise_nothing(tmp_path):
+    assert "expected the folder of a comparison" in _track(tmp_path / "results").message
+
+
+@pytest.mark.parametrize("name", ["wandb.init", "wandb.Table", "wandb.Run.log_artifact"])
+def test_a_failure_of_wandb_is_told_and_the_earlier_run_stays(folder, read_back, monkeypatch, name):
+    earlier = _track(folder)
+
+    def fail(*args, **kwargs):
+        raise RuntimeError("the service did not start")
+
+    monkeypatch.setattr(name, fail)
+    outcome = _track(folder)
+    assert outcome.mode == "failed"
+    assert "not tracked (RuntimeError: the service did not start)" in outcome.message
+    assert read_back(earlier.folder).exit_code == 0
+    assert sorted(path.name for path in folder.parent.iterdir()) == ["results", "wandb"]
+
+
+class _Sync:
+    """Stands in for the `wandb sync` process."""
+
+    def __init__(self, monkeypatch, returncode: int = 0, *, hangs: bool = False):
+        self.calls, self.returncode, self.hangs = [], returncode, hangs
+        run = subprocess.run
+        monkeypatch.setattr(subprocess, "run", lambda c, **k: self(c, **k) if "sync" in c else run(c, **k))
+
+    def __call__(self, command, **given):
+        self.calls.append((command, given))
+        if self.hangs:
+            raise subprocess.TimeoutExpired(command, given["timeout"])
+        return subprocess.CompletedProcess(command, self.returncode)
+
+
+def test_online_uploads_the_run_that_is_on_disk(folder, monkeypatch):
+    monkeypatch.setenv("WANDB_API_KEY", _KEY)
+    sync = _Sync(monkeypatch)
+    outcome = _track(folder, TrackingMode.auto)
+    assert outcome.mode == "online"
+    ((command, given),) = sync.calls
+    assert command[1:] == ["-m", "wandb", "sync", "--yes", str(outcome.folder)]
+    assert given["stdin"] == subprocess.DEVNULL
+    assert given["timeout"] <= 300
+    assert given["env"]["WANDB_DATA_DIR"] == str(folder.parent / "wandb" / "data")
+    assert list(outcome.folder.glob("run-*.wandb"))
+
+
+@pytest.mark.parametrize(
+    ("fault", "text"), [({"returncode": 1}, "exit status 1"), ({"hangs": True}, "no answer")]
+)
+def test_a_failed_upload_leaves_the_offline_run(folder, monkeypatch, fault, text):
+    monkeypatch.setenv("WANDB_API_KEY", _KEY)
+    _Sync(monkeypatch, **fault)
+    outcome = _track(folder, TrackingMode.online)
+    assert outcome.mode == "offline"
+    assert text in outcome.message
+    assert f"upload later: wandb sync {outcome.folder}" in outcome.message
+
+
+def test_online_without_a_key_stays_offline_and_never_asks(folder, monkeypatch):
+    sync = _Sync(monkeypatch)
+    outcome = _track(folder, TrackingMode.online)
+    assert sync.calls == []
+    assert outcome.mode == "offline"
+    assert "no API key found" in outcome.message
+
+
+def test_columns_are_equal_for_equal_metrics_whatever_is_defined(make_results):
+    full = make_results(lambda metric, i, j: 0.5, 2, 2, ("cka",))
+    empty = make_results(lambda metric, i, j: None, 3, 1, ("cka",))
+    assert layer_pair_table(full)[0] == layer_pair_table(empty)[0]
+    assert layer_pair_table(empty)[1][0][2] is None
+
+
+def test_means_leave_out_what_is_undefined(make_results):
+    results = make_results(lambda metric, i, j: 0.25 if i == j else None, 2, 2, ("cka",))
+    told = scalars(results)
+    assert told["score/cka"] == 0.25
+    assert told["quality/undefined_cka"] == 0.5
+    assert "score/cka" not in scalars(make_results(lambda metric, i, j: None, 2, 2, ("cka",)))
