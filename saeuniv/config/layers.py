@@ -1,6 +1,8 @@
 """The forms in which layers and widths are written on the command line."""
 
+from collections.abc import Sequence
 from enum import Enum
+from fractions import Fraction
 from typing import Any, cast
 
 from omegaconf import OmegaConf
@@ -60,6 +62,86 @@ def select_layers(value: object, layers: range, *, key: str, owner: str) -> tupl
             f"{key}={value}: {owner} has {len(layers)} layers ({layers.start}..{layers.stop - 1}). {advice}"
         )
     return tuple(dict.fromkeys(numbers))
+
+
+def select_pairs(
+    value: object,
+    layers_a: tuple[tuple[int, ...], ...],
+    layers_b: tuple[tuple[int, ...], ...],
+    *,
+    n_layers_a: int,
+    n_layers_b: int,
+) -> tuple[tuple[tuple[int, ...], tuple[int, ...]], ...]:
+    """The layer pairs that `value` (layers.pairs) names among the selected layers, A's layer first.
+
+    all: every pair. same_depth: pairs at the same fraction of their model's blocks, to half a block of
+    the deeper model; every layer of the shallower model has a partner. A list holds pairs (layer of A,
+    layer of B); a negative layer counts from the end, a group of layers is written as a list.
+
+    Raises:
+        ConfigError: another form, no pair at all, or pairs of layers that are not selected.
+    """
+    if OmegaConf.is_list(value):
+        value = OmegaConf.to_container(cast(Any, value))
+    grid = tuple((a, b) for a in layers_a for b in layers_b)
+    if value == "all":
+        return grid
+    if value == "same_depth":
+        near = tuple(pair for pair in grid if _same_depth(pair, n_layers_a, n_layers_b))
+        if near:
+            return near
+        raise ConfigError(
+            f"layers.pairs=same_depth: expected layers at the same depth, got layers.a={_shown(layers_a)} of "
+            f"{n_layers_a} and layers.b={_shown(layers_b)} of {n_layers_b}. Choose layers.pairs=all."
+        )
+    pairs = _listed_pairs(value, n_layers_a, n_layers_b)
+    if not pairs:
+        raise ConfigError(
+            f"layers.pairs={value}: expected all, same_depth or a list of (layer of A, layer of B) such as "
+            f"[[0,0],[1,2]], got {value!r}."
+        )
+    if strange := [pair for pair in pairs if pair not in grid]:
+        raise ConfigError(
+            f"layers.pairs={value}: {_shown(strange[0])} is no pair of selected layers. Choose from "
+            f"layers.a={_shown(layers_a)} and layers.b={_shown(layers_b)}, or select more layers there."
+        )
+    return tuple(dict.fromkeys(pairs))
+
+
+def _same_depth(pair: tuple[tuple[int, ...], tuple[int, ...]], n_layers_a: int, n_layers_b: int) -> bool:
+    depth_a, depth_b = (
+        (Fraction(sum(group), len(group)) + 1) / n
+        for group, n in zip(pair, (n_layers_a, n_layers_b), strict=True)
+    )
+    return abs(depth_a - depth_b) <= Fraction(1, 2 * max(n_layers_a, n_layers_b))
+
+
+def _listed_pairs(
+    value: object, n_layers_a: int, n_layers_b: int
+) -> tuple[tuple[tuple[int, ...], tuple[int, ...]], ...]:
+    """The pairs of a list as groups of layers; none if any item has another form."""
+    pairs: list[tuple[tuple[int, ...], tuple[int, ...]]] = []
+    for item in cast(list[object], value) if isinstance(value, list) else []:
+        sides = cast(list[object], item) if isinstance(item, list) else []
+        groups = [_group(side, n) for side, n in zip(sides, (n_layers_a, n_layers_b), strict=False)]
+        if len(sides) != 2 or not all(groups):
+            return ()
+        pairs.append((groups[0], groups[1]))
+    return tuple(pairs)
+
+
+def _group(value: object, n_layers: int) -> tuple[int, ...]:
+    """A layer or a list of layers as a group; empty if it is neither."""
+    layers = cast(list[object], value) if isinstance(value, list) else [value]
+    if not all(isinstance(layer, int) and not isinstance(layer, bool) for layer in layers):
+        return ()
+    return tuple(layer + n_layers if layer < 0 else layer for layer in cast(list[int], layers))
+
+
+def _shown(groups: Sequence[tuple[int, ...]]) -> str:
+    """Groups of layers as they are written on the command line: [0,[3,4]]."""
+    words = [str(group[0]) if len(group) == 1 else f"[{','.join(map(str, group))}]" for group in groups]
+    return f"[{','.join(words)}]"
 
 
 def _layer_groups(value: object, layers: range) -> list[tuple[int, ...]] | None:

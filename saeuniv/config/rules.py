@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from saeuniv.config.settings import Config
+from saeuniv.config.settings import Config, ControlKind
 from saeuniv.config.sources import Data, Model, Sae, TinyModel, TrainedSae
 
 
@@ -15,6 +15,7 @@ def faults_of(config: Config) -> Iterator[str]:
             yield f"{key}={value}: expected {expected}, got {value}."
     yield from _metrics(config)
     yield from _mixture(config)
+    yield from _control(config)
 
 
 Rule = tuple[str, object, bool, str]
@@ -35,7 +36,6 @@ def _settings(config: Config) -> Iterator[Rule]:
     yield "data.max_sequences_per_document", cap, cap > 0, "a positive number"
     skip_expected = "2 (trigrams look back two tokens) or more, and less than data.context_length"
     yield "data.skip_first", d.skip_first, 2 <= d.skip_first < d.context_length, skip_expected
-    yield "data.shard_tokens", d.shard_tokens, d.shard_tokens > 0, "a positive number of tokens"
     firings = e.min_firings
     yield "eligibility.min_firings", firings, firings is None or firings >= 2, "at least 2"
     yield "eligibility.max_rate", e.max_rate, 0 < e.max_rate <= 1, fraction
@@ -103,11 +103,25 @@ def _tiny(data: Data, model: TinyModel, side: str) -> Iterator[Rule]:
 def _metrics(config: Config) -> Iterator[str]:
     if not config.metrics:
         yield "metrics=[]: expected at least one metric, got none. Choose metrics=[partial_correlation]."
-    elif config.primary_metric not in config.metrics:
+    elif config.primary_metric is not None and config.primary_metric not in config.metrics:
         yield (
             f"primary_metric={config.primary_metric}: expected one of the metrics computed, got a metric "
             f"that is not in metrics=[{','.join(config.metrics)}]. Choose one of these or add it there."
         )
+
+
+def _control(config: Config) -> Iterator[str]:
+    """Nobody publishes dictionaries of untrained networks: the control's are trained here."""
+    if config.control.kind is ControlKind.none or (config.a.untrained and config.b.untrained):
+        return
+    for own, key in ((config.sae_a or config.sae, "sae_a"), (config.sae_b or config.sae, "sae_b")):
+        if not isinstance(own, TrainedSae):
+            key = key if getattr(config, key) else "sae"
+            yield (
+                f"control=untrained: expected dictionaries trained here (sae=tiny, sae=train), got {key} "
+                f"from elsewhere, and the untrained counterparts have none. Choose control=none or sae=train."
+            )
+            return
 
 
 def _mixture(config: Config) -> Iterator[str]:

@@ -154,7 +154,9 @@ class Config:
     layers: Layers = field(default_factory=Layers)
     alignment: Alignment = field(default_factory=Alignment)
     metrics: dict[str, Metric] = field(default_factory=dict[str, Metric])
-    primary_metric: str = "partial_correlation"
+    primary_metric: str | None = None
+    """The metric of the headline; unset: partial_correlation where it is computed, else the first."""
+
     data: Data = field(default_factory=Data)
     control: Control = field(default_factory=Control)
     eligibility: Eligibility = field(default_factory=Eligibility)
@@ -163,5 +165,5 @@ class Config:
     tracking: Tracking = field(default_factory=Tracking)
     sweep: Sweep = field(default_factory=Sweep)
     resources: Resources = field(default_factory=Resources)
-    store: str = "${oc.env:SAEUNIV_STORE,~/.cache/saeuniv}"
+    store: str = "${oc.env:SAEUNIV_STORE,'~/.cache/saeuniv'}"
     allow_mixed: bool = False

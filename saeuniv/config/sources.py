@@ -183,9 +183,6 @@ class Data:
     skip_first: int = 4
     """Positions dropped at the start of each sequence (attention sinks of huge norm)."""
 
-    shard_tokens: int = 32_768
-    """Rows per shard of stored latents, cut at the next document end."""
-
 
 @dataclass
 class StdlibData(Data):

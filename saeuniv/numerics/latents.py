@@ -61,6 +61,12 @@ class HalfLatents:
         """Eligible latents."""
         return int(self.matrix.shape[1])
 
+    @property
+    def nbytes(self) -> int:
+        """Memory held, what has been computed on demand included."""
+        kept = [*self._sums.values(), *self._spectra.values(), *self._document_squares.values()]
+        return sum(each.nbytes for each in (self.matrix.data, self.matrix.indices, *kept))
+
     def sums(self, condition: str) -> Float[np.ndarray, "groups latents"]:
         """Sum of each latent over the rows of each group."""
         if condition not in self._sums:
@@ -135,6 +141,11 @@ class PreparedLayer:
     def n_eligible(self) -> int:
         """Latents compared."""
         return self.halves[0].n_latents
+
+    @property
+    def nbytes(self) -> int:
+        """Memory held by both halves."""
+        return sum(half.nbytes for half in self.halves)
 
 
 def prepare_layer(

@@ -201,9 +201,12 @@ def _inode(folder: Path) -> int | None:
 
 
 def _sync(folder: Path) -> None:
-    """Have the disk hold every file before the rename says that it does."""
+    """Have the disk hold every file before the rename says that it does, readable as folders are."""
+    mode = folder.stat().st_mode & 0o666
     for parent, _, names in os.walk(folder):
         for name in names:
+            # safetensors makes files that only their owner can read; a store may be shared.
+            (Path(parent) / name).chmod(mode)
             with (Path(parent) / name).open("rb") as file:
                 os.fsync(file.fileno())
         _sync_folder(Path(parent))

@@ -1,0 +1,1 @@
+"""The shim that Hydra demands under this name; what it does lives in saeuniv."""

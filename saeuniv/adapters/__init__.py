@@ -1,0 +1,1 @@
+"""What we take from other libraries: models, dictionaries, tokenizers, text."""

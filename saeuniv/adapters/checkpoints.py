@@ -1,0 +1,186 @@
+"""What checkpoint files say of themselves without being loaded: JSON, safetensors headers, hashes."""
+
+import hashlib
+import json
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple, cast
+
+from saeuniv.config import ConfigError, canonical_json
+
+END_OF_TEXT = "<|endoftext|>"
+_HASH_CHUNK = 1 << 22
+# A header lists names, types and shapes; above this the file is no safetensors file (its own limit).
+_MAX_HEADER_BYTES = 100_000_000
+# How ids are cut, filled, wrapped in special tokens or turned back into text, not which ids a text has.
+# Transformers 5 adds an empty post-processor when it saves, so copies of one tokenizer differ in it.
+_NOT_IN_TOKEN_IDS = frozenset({"padding", "truncation", "post_processor", "decoder"})
+_WEIGHTS = "*.safetensors"
+
+
+class LocalFolder(NamedTuple):
+    """A folder of checkpoint files on this machine."""
+
+    path: Path
+    where: str
+    """The configuration key and value that named the folder, for messages."""
+
+    @classmethod
+    def at(cls, path: str, key: str) -> "LocalFolder":
+        """The folder that a configuration key names; ConfigError if there is none."""
+        folder = Path(path).expanduser()
+        if not folder.is_dir():
+            what = "a file" if folder.exists() else "nothing"
+            raise ConfigError(f"{key}={path}: expected a folder, found {what} at {folder.resolve()}.")
+        return cls(folder, f"{key}={path}")
+
+    def json(self, name: str) -> dict[str, Any] | None:
+        """The JSON object in a file, or None where there is no such file; ValueError if it is no JSON."""
+        path = self.path / name
+        return read_json(path) if path.is_file() else None
+
+    def shapes(self, name: str) -> dict[str, tuple[int, ...]] | None:
+        """The shapes of the tensors of a safetensors file, or None where there is no such file."""
+        path = self.path / name
+        return tensor_shapes(path) if path.is_file() else None
+
+    def folders_with(self, name: str) -> list[str]:
+        """The sub-folders that hold a file of this name."""
+        return sorted(path.parent.name for path in self.path.glob(f"*/{name}"))
+
+    def identity(self, folder: str, *names: str) -> dict[str, str]:
+        """What names these files in a store key: the hash of their bytes."""
+        return {"sha256": files_sha256([self.path / folder / name for name in names])}
+
+    def loadable(self, folder: str) -> str:
+        """What loading takes: the absolute path of a sub-folder."""
+        return str((self.path / folder).resolve())
+
+    def weights(self) -> list[str]:
+        """The names of the safetensors files at the top of the folder."""
+        return sorted(path.name for path in self.path.glob(_WEIGHTS))
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The JSON object in a file.
+
+    Raises:
+        ValueError: the file holds no JSON object.
+    """
+    try:
+        value = json.loads(path.read_text("utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: expected a JSON object, got {error}.") from error
+    if not isinstance(value, dict):
+        raise ValueError(f"{path}: expected a JSON object, got a {type(value).__name__}.")
+    return cast(dict[str, Any], value)
+
+
+def tensor_shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    """The shape of every tensor of a safetensors file, from its header alone.
+
+    Raises:
+        ValueError: the file has no such header (for instance a Git LFS pointer in place of the file).
+    """
+    with path.open("rb") as file:
+        size = int.from_bytes(file.read(8), "little")
+        header = file.read(size) if size <= _MAX_HEADER_BYTES else b""
+    try:
+        entries = cast(dict[str, dict[str, Any]], json.loads(header))
+        return {name: tuple(entry["shape"]) for name, entry in entries.items() if name != "__metadata__"}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(
+            f"{path}: expected a safetensors file, got no readable header. Fetch the file again "
+            f"(a Git LFS pointer looks like this)."
+        ) from error
+
+
+def files_sha256(paths: list[Path]) -> str:
+    """One hash over the names and bytes of several files, in the order given."""
+    digest = hashlib.sha256()
+    for path in paths:
+        status = path.stat()
+        digest.update(path.name.encode())
+        digest.update(bytes.fromhex(_file_sha256(path.resolve(), status.st_size, status.st_mtime_ns)))
+    return digest.hexdigest()
+
+
+def tokenizer_hash(tokenizer: dict[str, Any]) -> str:
+    """Sixteen hex digits that are equal for tokenizers giving equal ids (content of tokenizer.json)."""
+    kept = {key: value for key, value in tokenizer.items() if key not in _NOT_IN_TOKEN_IDS}
+    return hashlib.sha256(canonical_json(kept).encode()).hexdigest()[:16]
+
+
+def dictionary_faults(cfg: dict[str, Any], shapes: dict[str, tuple[int, ...]], d_model: int) -> list[str]:
+    """Why a dictionary in sparsify's format cannot serve a model of `d_model` dimensions, as predicates."""
+    shape = shapes.get("encoder.weight", ())
+    faults: list[str] = []
+    if len(shape) != 2 or "W_dec" not in shapes:
+        return ["has no encoder.weight and W_dec. Expected a dictionary in sparsify's format."]
+    if shape[1] != d_model:
+        faults.append(
+            f"does not fit: it reads {shape[1]} dimensions, the model has d_model={d_model}. "
+            f"Choose the dictionaries of this model."
+        )
+    if cfg.get("d_in") != shape[1] or not isinstance(cfg.get("k"), int):
+        faults.append(
+            f"has a cfg.json with d_in={cfg.get('d_in')}, k={cfg.get('k')}; expected d_in={shape[1]} (as the "
+            f"tensors) and a number k. Fetch it again."
+        )
+    if cfg.get("signed"):
+        faults.append("has signed latents, which sparsify would silently read as unsigned. Choose another.")
+    if cfg.get("transcode"):
+        faults.append(
+            "is a transcoder; expected a dictionary that reconstructs its own input. Choose another."
+        )
+    return faults
+
+
+def byte_tokenizer_json() -> dict[str, Any]:
+    """The embedded tokenizer as the content of tokenizer.json: 257 ids, end-of-text and one per byte.
+
+    Byte-pair encoding without merges. The alphabet is GPT-2's: each byte is written as one printable
+    character, printable bytes as themselves, the others from U+0100 on; ids follow the code points.
+    """
+    printable = [
+        *range(ord("!"), ord("~") + 1),
+        *range(ord("¡"), ord("¬") + 1),
+        *range(ord("®"), ord("ÿ") + 1),
+    ]
+    n_other = 256 - len(printable)
+    alphabet = sorted([*map(chr, printable), *(chr(256 + i) for i in range(n_other))])
+    byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
+    special: dict[str, Any] = {"id": 0, "content": END_OF_TEXT, "special": True}
+    special |= dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
+    return {
+        "version": "1.0",
+        "truncation": None,
+        "padding": None,
+        "added_tokens": [special],
+        "normalizer": None,
+        "pre_tokenizer": byte_level,
+        "post_processor": None,
+        "decoder": {**byte_level, "add_prefix_space": True},
+        "model": {
+            "type": "BPE",
+            "dropout": None,
+            "unk_token": None,
+            "continuing_subword_prefix": None,
+            "end_of_word_suffix": None,
+            "fuse_unk": False,
+            "byte_fallback": False,
+            "ignore_merges": False,
+            "vocab": {token: i for i, token in enumerate([END_OF_TEXT, *alphabet])},
+            "merges": [],
+        },
+    }
+
+
+@lru_cache(maxsize=1024)
+def _file_sha256(path: Path, size: int, mtime_ns: int) -> str:
+    """Streamed; remembered by size and time because every cell of a sweep asks for the same files."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(_HASH_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()

@@ -1,0 +1,193 @@
+"""Dictionaries (SAEs) in sparsify's format: encoding, reconstruction and how well it fits."""
+
+import contextlib
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float32, Float64, Int, Int32
+from torch import Tensor
+
+from saeuniv.adapters.language_model import LanguageModel
+from saeuniv.adapters.training import train_dictionaries as train_dictionaries
+from saeuniv.hookpoints import Hookpoint
+
+if TYPE_CHECKING:
+    from sparsify import SparseCoder
+
+# Sequences per forward pass of the FVU check.
+_BATCH_SEQUENCES = 32
+# A neighbour that leaves less than this share of the unexplained variance is suspicious (issue 2, point 4).
+_SUSPICIOUS_SHARE = 0.5
+
+
+class RefusedDictionary(ValueError):
+    """A dictionary does not reconstruct the activations it is given."""
+
+
+class EncodedRows(NamedTuple):
+    """Sparse latents of some rows: the entries of row r follow those of row r - 1."""
+
+    counts: Int32[np.ndarray, " rows"]
+    """Entries per row, at most k."""
+
+    indices: Int32[np.ndarray, " entries"]
+    """Latents, ascending within a row."""
+
+    values: Float32[np.ndarray, " entries"]
+    """Positive."""
+
+
+class FvuSums(NamedTuple):
+    """Sums from which the fraction of variance unexplained follows; those of batches add up."""
+
+    rows: int
+    error: float
+    """Sum of squares of input minus reconstruction."""
+
+    squares: float
+    """Sum of squares of the input."""
+
+    total: Float64[np.ndarray, " d_in"]
+    """Sum of the input's rows."""
+
+    @classmethod
+    def of(cls, x: Float[Tensor, "rows d_in"], reconstruction: Float[Tensor, "rows d_in"]) -> "FvuSums":
+        """The sums of these rows, in float64."""
+        wide = x.to(reconstruction.device, torch.float64)
+        error = float((wide - reconstruction.double()).square().sum())
+        return cls(len(x), error, float(wide.square().sum()), wide.sum(0).cpu().numpy())
+
+    def plus(self, other: "FvuSums") -> "FvuSums":
+        """The sums over the rows of both."""
+        return FvuSums(
+            self.rows + other.rows,
+            self.error + other.error,
+            self.squares + other.squares,
+            self.total + other.total,
+        )
+
+    @property
+    def fvu(self) -> float:
+        """Squared error over squared distance from the mean row: 0 is perfect, the mean row scores 1.
+
+        Raises:
+            ValueError: the input does not vary, so that the fraction is undefined.
+        """
+        variance = self.squares - float(self.total @ self.total) / self.rows
+        if variance <= 0:
+            raise ValueError(f"expected activations that vary, got {self.rows} equal rows.")
+        return self.error / variance
+
+
+class Dictionary:
+    """A loaded dictionary. It computes in float32, whatever type its file has."""
+
+    def __init__(self, coder: "SparseCoder") -> None:
+        self._coder = coder.to(torch.float32)
+        self.d_in: int = coder.d_in
+        self.width: int = coder.num_latents
+        self.k: int = coder.cfg.k
+
+    def encode(self, x: Float[Tensor, "rows d_in"]) -> EncodedRows:
+        """The active latents of each row: the k largest, those of them that are positive.
+
+        Where fewer than k are positive, TopK fills up with zeros at arbitrary indices; they are dropped.
+        """
+        with torch.inference_mode():
+            encoded = self._coder.encode(x.to(self._coder.device, torch.float32))
+            indices, order = encoded.top_indices.sort(dim=-1)
+            values = encoded.top_acts.gather(-1, order)
+            active = values > 0
+        return EncodedRows(
+            active.sum(-1).to(torch.int32).cpu().numpy(),
+            indices[active].to(torch.int32).cpu().numpy(),
+            values[active].cpu().numpy(),
+        )
+
+    def reconstruct(self, x: Float[Tensor, "rows d_in"]) -> Float[Tensor, "rows d_in"]:
+        """What the dictionary makes of its input."""
+        with torch.inference_mode():
+            x = x.to(self._coder.device, torch.float32)
+            encoded = self._coder.encode(x)
+            y = self._coder.decode(encoded.top_acts, encoded.top_indices)
+            return y if self._coder.W_skip is None else y + x @ self._coder.W_skip.mT
+
+    @property
+    def decoder(self) -> Float32[np.ndarray, "latents d_in"]:
+        """The decoder directions as stored: their norms are not one."""
+        assert self._coder.W_dec is not None, "loaded with its decoder"
+        return self._coder.W_dec.detach().cpu().numpy()
+
+
+def load_dictionary(folder: str | Path, *, device: str = "cpu") -> Dictionary:
+    """The dictionary in a folder with cfg.json and sae.safetensors (no weights are unpickled)."""
+    with contextlib.redirect_stdout(io.StringIO()):  # sparsify prints when it is imported
+        from sparsify import SparseCoder
+
+    return Dictionary(SparseCoder.load_from_disk(folder, device=device))
+
+
+def check_fvu(
+    model: LanguageModel,
+    dictionaries: Mapping[Hookpoint, Dictionary],
+    ids: Int[np.ndarray, "sequences context"],
+    *,
+    skip_first: int,
+    max_fvu: float,
+    label: str,
+) -> list[str]:
+    """Warnings about dictionaries that fit a neighbouring hookpoint better than their own.
+
+    The first `skip_first` positions of each sequence are left out. Costs one forward pass over `ids` and
+    three reconstructions per dictionary. `label` names the dictionaries in messages.
+
+    Raises:
+        RefusedDictionary: with every dictionary that leaves more than `max_fvu` of its own input's
+            variance unexplained, its FVU at the neighbouring hookpoints, and the lowest named.
+    """
+    sums = _neighbourhood_sums(model, dictionaries, ids, skip_first)
+    refused: list[str] = []
+    warnings: list[str] = []
+    for own in dictionaries:
+        fvu = {place: each.fvu for (owner, place), each in sums.items() if owner == own}
+        lowest = min(fvu, key=fvu.__getitem__)
+        others = ", ".join(f"{fvu[place]:.3f} at {place}" for place in fvu if place != own)
+        measured = f"{label} at {own}: FVU {fvu[own]:.3f}"
+        if not fvu[own] <= max_fvu:  # also where it is not a number
+            fits = f"fits {lowest} best" if lowest != own else "fits no neighbour better"
+            refused.append(
+                f"{measured} on its own input, expected at most {max_fvu}; {others}. It {fits}: check that "
+                f"the dictionary is this model's and reads this hookpoint (sae.hookpoint, off by one layer)."
+            )
+        elif fvu[lowest] < _SUSPICIOUS_SHARE * fvu[own]:
+            warnings.append(
+                f"{measured} on its own input, but {fvu[lowest]:.3f} at {lowest}: it may have been trained "
+                f"there. Check sae.hookpoint (off by one layer)."
+            )
+    if refused:
+        raise RefusedDictionary("\n".join(refused))
+    return warnings
+
+
+def _neighbourhood_sums(
+    model: LanguageModel,
+    dictionaries: Mapping[Hookpoint, Dictionary],
+    ids: Int[np.ndarray, "sequences context"],
+    skip_first: int,
+) -> dict[tuple[Hookpoint, Hookpoint], FvuSums]:
+    """Sums of each dictionary (first of the key) at its own hookpoint and the neighbours (second)."""
+    places = [(own, place) for own in dictionaries for place in (own, *own.neighbours(model.n_layers))]
+    wanted = list(dict.fromkeys(place for _, place in places))
+    sums: dict[tuple[Hookpoint, Hookpoint], FvuSums] = {}
+    for start in range(0, len(ids), _BATCH_SEQUENCES):
+        batch = torch.from_numpy(ids[start : start + _BATCH_SEQUENCES]).long()
+        activations = model.activations(batch, wanted)
+        for own, place in places:
+            rows = activations[place][:, skip_first:].flatten(0, 1)
+            new = FvuSums.of(rows, dictionaries[own].reconstruct(rows))
+            sums[own, place] = sums[own, place].plus(new) if (own, place) in sums else new
+    return sums

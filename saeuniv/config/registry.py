@@ -1,0 +1,97 @@
+"""Registers with Hydra what conf/ builds on: schemas, the groups of the sides, resolvers, the help page."""
+
+import copy
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
+
+from saeuniv.config import settings, sources
+from saeuniv.config.cell import sweep_name
+from saeuniv.config.help import help_page
+from saeuniv.config.inspection import inspect
+
+_PACKAGE = Path(__file__).resolve().parent.parent
+
+# In a wheel conf/ lies inside the package; in a checkout and an editable installation beside it.
+CONF_DIR = next(folder for folder in (_PACKAGE / "conf", _PACKAGE.parent / "conf") if folder.is_dir())
+
+SOURCES: dict[str, dict[str, type]] = {
+    "model": {"hub": sources.HubModel, "local": sources.LocalModel, "tiny": sources.TinyModel},
+    "sae": {
+        "tiny": sources.TinySae,
+        "train": sources.TrainedSae,
+        "hub": sources.HubSae,
+        "eleuther": sources.EleutherSae,
+        "local": sources.LocalSae,
+    },
+    "data": {"stdlib": sources.StdlibData, "text": sources.TextData},
+}
+"""The schemas of each kind of source, under the names conf/ uses."""
+
+ALIASES: dict[str, str] = {"a": "model", "b": "model", "sae_a": "sae", "sae_b": "sae"}
+"""Groups without files of their own, and the group whose options they offer.
+
+They exist because `model@a=` neither completes in a shell nor reads well.
+"""
+
+
+def register(
+    alignments: Iterable[type[settings.Alignment]],
+    metrics: Iterable[type[settings.Metric]],
+    conf_dirs: Sequence[Path],
+) -> None:
+    """Make the schemas (`schema/...`), the groups a, b, sae_a and sae_b, and the resolvers known to Hydra.
+
+    The options of a and b are the model/*.yaml of every folder in `conf_dirs`, those of sae_a and
+    sae_b the sae/*.yaml. Calling it again adds what is new.
+    """
+    store = ConfigStore.instance().store
+    store(group="schema", name="config", node=settings.Config)
+    schemas: dict[str, dict[str, type]] = {
+        **SOURCES,
+        "alignment": {each.name: each for each in alignments},
+        "metrics": {each.name: each for each in metrics},
+    }
+    for group, options in schemas.items():
+        for name, schema in options.items():
+            store(group=f"schema/{group}", name=name, node=schema)
+    for alias, group in ALIASES.items():
+        for name in option_names(conf_dirs, group):
+            store(group=alias, name=name, node={"defaults": [{f"/{group}@_here_": name}]})
+    store(group="hydra/help", name="saeuniv", node=help_page(conf_dirs))
+    OmegaConf.register_new_resolver("saeuniv.comparison", _comparison, replace=True)
+    # Cached by its written arguments: Hydra hands the cache of a sweep to its cells, whose own overrides
+    # differ, so that their folder is the sweep's.
+    OmegaConf.register_new_resolver("saeuniv.sweep", _sweep, replace=True, use_cache=True)
+
+
+def site_dir() -> Path | None:
+    """The folder that SAEUNIV_CONFIG_DIR names; Hydra finds it through hydra_plugins."""
+    site = os.environ.get("SAEUNIV_CONFIG_DIR")
+    return Path(site).expanduser() if site else None
+
+
+def conf_dirs(config_dir: Path | None) -> tuple[Path, ...]:
+    """The folders with options: ours, the site's, and `config_dir` (--config-dir)."""
+    return tuple(folder for folder in (CONF_DIR, site_dir(), config_dir) if folder is not None)
+
+
+def option_names(conf_dirs: Sequence[Path], group: str) -> tuple[str, ...]:
+    """The options of a group, sorted: the names of its YAML files in `conf_dirs`."""
+    return tuple(sorted({file.stem for folder in conf_dirs for file in (folder / group).glob("*.yaml")}))
+
+
+def _comparison(*, _root_: DictConfig) -> str:
+    # Without Hydra's own node, whose folders are named by this very function.
+    own = copy.deepcopy(_root_)
+    with open_dict(own):
+        own.pop("hydra", None)
+    cell = inspect(own).cell
+    return cell.comparison if cell else "unknown"
+
+
+def _sweep(name: str | None, overrides: ListConfig) -> str:
+    return sweep_name(name, [str(line) for line in overrides])

@@ -1,0 +1,132 @@
+"""Checks a cell against the files it names, without torch: depths, widths, dictionaries, text, store."""
+
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
+
+from saeuniv.adapters.corpus import text_faults
+from saeuniv.adapters.folders import ModelFacts, dictionary_facts, model_facts
+from saeuniv.alignments import AlignmentMethod
+from saeuniv.config import (
+    Cell,
+    ConfigError,
+    EleutherSae,
+    Expansion,
+    HubSae,
+    LocalSae,
+    Side,
+    TextData,
+    TrainedSae,
+    select_layers,
+    select_pairs,
+)
+from saeuniv.hookpoints import Hookpoint
+from saeuniv.store import check_writable
+
+Layers = tuple[tuple[int, ...], ...]
+Known = TypeVar("Known")
+
+
+def check(cell: Cell) -> tuple[str, ...]:
+    """Every fault that files show: a layer the model lacks, a d_in that does not fit, an empty corpus ..."""
+    return FileChecks().faults(cell)
+
+
+class FileChecks:
+    """Checks the cells of one command, and reads each file once."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, Any] = {}
+
+    def faults(self, cell: Cell, *, unset: frozenset[str] = frozenset()) -> tuple[str, ...]:
+        """The faults of a cell; parts in `unset` (a, b, sae, sae_a, sae_b, data) have no value to check."""
+        faults: list[str] = []
+        sides = [self._side(cell, side, unset, faults) for side in cell.sides]
+        (facts_a, layers_a, n_latents_a), (facts_b, layers_b, n_latents_b) = sides
+        if facts_a and facts_b and layers_a and layers_b:
+            depths = {"n_layers_a": facts_a.n_layers, "n_layers_b": facts_b.n_layers}
+            _caught(faults, lambda: select_pairs(cell.pairs, layers_a, layers_b, **depths))
+        if isinstance(cell.alignment, AlignmentMethod) and n_latents_a and n_latents_b:
+            refusal = cell.alignment.refusal(n_latents_a, n_latents_b)
+            faults += [refusal] if refusal else []
+        if isinstance(cell.data, TextData) and "data" not in unset:
+            data = cell.data
+            faults += self._once(f"text {data!r}", lambda: text_faults(data))
+        unwritable = self._once(f"store {cell.store}", lambda: check_writable(cell.store))
+        return tuple(dict.fromkeys([*faults, *([unwritable] if unwritable else [])]))
+
+    def _side(
+        self, cell: Cell, side: Side, unset: frozenset[str], faults: list[str]
+    ) -> tuple[ModelFacts | None, Layers | None, int | None]:
+        """What is known of a side: its model, its layers, its number of latents; faults are appended."""
+        if side.name in unset:
+            return None, None, None
+        name, model = side.name, side.model
+        facts = _caught(
+            faults, lambda: self._once(f"model {name} {model!r}", lambda: model_facts(model, key=name))
+        )
+        if facts is None:
+            return None, None, None
+        layers = _caught(
+            faults,
+            lambda: select_layers(
+                side.layers, range(facts.n_layers), key=f"layers.{name}", owner=model.label
+            ),
+        )
+        key = "sae" if cell.a.sae == cell.b.sae else f"sae_{name}"
+        published = not isinstance(side.sae, TrainedSae)
+        if unset & {"sae", f"sae_{name}"} or (layers is None and published):
+            return facts, layers, None
+        wanted = sorted({layer for group in layers or () for layer in group})
+        n_latents = _caught(faults, lambda: self._n_latents(side, facts, wanted, key))
+        return facts, layers, n_latents
+
+    def _n_latents(self, side: Side, facts: ModelFacts, layers: list[int], key: str) -> int:
+        """The largest number of latents among the side's dictionaries.
+
+        Raises:
+            ConfigError: the dictionaries cannot be trained, or do not exist or fit.
+        """
+        sae, width, model = side.sae, side.width, side.model
+        if isinstance(sae, TrainedSae):
+            n_latents = width * facts.d_model if isinstance(width, Expansion) else width
+            assert isinstance(n_latents, int)
+            if faults := tuple(_training_faults(sae, n_latents, facts, key)):
+                raise ConfigError(*faults)
+            return n_latents
+        assert isinstance(sae, HubSae | EleutherSae | LocalSae) and not isinstance(width, Expansion)
+        label = f"dictionaries {key} {sae!r} {model!r} {layers} {width!r}"
+        found = self._once(label, lambda: dictionary_facts(sae, model, facts, layers, width, key=key))
+        return max(each.width for each in found)
+
+    def _once(self, label: str, read: Callable[[], Known]) -> Known:
+        """What `read` gives or raises, read once for each label."""
+        if label not in self._known:
+            try:
+                self._known[label] = read()
+            except ConfigError as error:
+                self._known[label] = error
+        known = self._known[label]
+        if isinstance(known, ConfigError):
+            raise known
+        return known
+
+
+def _training_faults(sae: TrainedSae, n_latents: int, facts: ModelFacts, key: str) -> Iterator[str]:
+    if sae.k > n_latents:
+        yield (
+            f"{key}.k={sae.k}: expected at most the number of latents, which is {n_latents}, got {sae.k}. "
+            f"Choose a smaller {key}.k or a larger width."
+        )
+    try:
+        Hookpoint(sae.hookpoint, 0).sparsify(facts.architecture)
+    except ValueError as error:
+        yield f"{key}.hookpoint={sae.hookpoint.value}: {error}"
+
+
+def _caught(faults: list[str], read: Callable[[], Known]) -> Known | None:
+    """What `read` gives, or None with its faults appended."""
+    try:
+        return read()
+    except ConfigError as error:
+        faults += error.faults
+        return None

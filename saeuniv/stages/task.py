@@ -1,0 +1,124 @@
+"""What a task is, and what tasks pass to one another."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from saeuniv.config import Sae
+from saeuniv.hookpoints import Hookpoint
+from saeuniv.store import Artifact, Store
+
+Progress = Callable[[int, int], None]
+"""Told how many steps are done, of how many."""
+
+
+@dataclass(frozen=True)
+class Task(ABC):
+    """A unit of work: idempotent, checks its inputs, publishes as it goes, raises on failure.
+
+    Plain values only, so that a task can be pickled to any machine that sees the store.
+    """
+
+    stage: ClassVar[str]
+    """The name that progress, failures and summaries go by."""
+
+    root: Path
+    """The store."""
+
+    inputs: tuple[Artifact, ...]
+    """What must have been published before this task can run."""
+
+    outputs: tuple[Artifact, ...]
+    """What is published when it has run."""
+
+    seconds: float
+    """A rough guess of its cost; dearer tasks start first."""
+
+    @property
+    def store(self) -> Store:
+        """Where inputs are and outputs go."""
+        return Store(self.root)
+
+    @property
+    @abstractmethod
+    def label(self) -> str:
+        """What it works on, for people."""
+
+    @abstractmethod
+    def __call__(self, progress: Progress) -> None:
+        """Do the work. Raises whatever went wrong."""
+
+
+@dataclass(frozen=True)
+class ModelReference:
+    """A language model that a task can load."""
+
+    label: str
+    architecture: str
+    """Hugging Face's model_type."""
+
+    n_layers: int
+    key: str
+    """What names the model in the keys of all that is made from it."""
+
+    artifact: Artifact | None
+    """In the store, for models trained or re-randomised here."""
+
+    folder: str
+    """A folder or a hub repository, for all others."""
+
+    revision: str | None
+    """The hub commit, where the folder is a repository."""
+
+    def locate(self, store: Store) -> str:
+        """The folder or repository to load from; a stored model is verified first."""
+        return str(store.open(self.artifact)) if self.artifact else self.folder
+
+
+@dataclass(frozen=True)
+class DictionaryReference:
+    """A dictionary that a task can load."""
+
+    hookpoint: Hookpoint
+    sae: Sae
+    width: int
+    key: str
+    """What names the dictionary in the keys of all that is made from it."""
+
+    artifact: Artifact | None
+    """In the store, for dictionaries trained here."""
+
+    folder: str
+    """The dictionary's folder, or its folder within `repository`."""
+
+    repository: str | None = None
+    revision: str | None = None
+
+    @property
+    def source(self) -> str:
+        """Where it comes from, in a word."""
+        return "trained" if self.artifact else self.repository or self.folder
+
+    def locate(self, store: Store) -> Path:
+        """The folder to load from, verified or fetched."""
+        if self.artifact:
+            return store.open(self.artifact)
+        if self.repository is None:
+            return Path(self.folder)
+        from saeuniv.adapters.hub import local_folder
+
+        return local_folder(self.repository, self.revision, self.folder)
+
+
+@dataclass(frozen=True)
+class LatentsReference:
+    """The latents of one hookpoint on one token set."""
+
+    artifact: Artifact
+    """Names the folder; what is published are its shards."""
+
+    tokens: Artifact
+    dictionary: DictionaryReference
+    model: ModelReference

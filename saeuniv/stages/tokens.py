@@ -1,0 +1,129 @@
+"""Text to token sets: the held-out sequences that all models are compared on, and the training stream."""
+
+import json
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+from jaxtyping import Int
+from safetensors.numpy import load_file, save_file
+
+from saeuniv.config import Data
+from saeuniv.stages.task import Progress, Task
+from saeuniv.store import Artifact, Store
+
+_log = logging.getLogger(__name__)
+
+_TENSORS = "tokens.safetensors"
+_TEXT = "text.json"
+
+TINY_TOKENIZER = ""
+"""Stands for the embedded byte tokenizer, which needs no folder."""
+
+
+@dataclass(frozen=True)
+class MakeTokens(Task):
+    """Reads the text once and publishes the training stream, the held-out sequences, or both."""
+
+    stage: ClassVar[str] = "tokens"
+
+    data: Data
+    tokenizer: str
+    """Folder or repository whose tokenizer is used; TINY_TOKENIZER for the embedded one."""
+
+    revision: str | None
+    training: Artifact | None
+    held_out: Artifact | None
+
+    @property
+    def label(self) -> str:
+        """The kind of text."""
+        return type(self.data).__name__.removesuffix("Data").lower()
+
+    def __call__(self, progress: Progress) -> None:
+        """Read, split, tokenize, publish what is missing."""
+        from saeuniv.adapters.corpus import read_corpus
+        from saeuniv.adapters.tokens import token_set, token_stream
+
+        corpus = read_corpus(self.data)
+        progress(1, 3)
+        tokenizer = self._tokenizer()
+        about: dict[str, object] = {"sha256": corpus.sha256}
+        if self.training and not self.store.exists(self.training):
+            stream = token_stream(corpus.training, tokenizer)
+            _publish(self.store, self.training, {"stream": stream.astype(np.int32)}, about)
+            _log.info("tokens: %d training tokens from %d documents", len(stream), len(corpus.training))
+        progress(2, 3)
+        if self.held_out and not self.store.exists(self.held_out):
+            tokens = token_set(
+                corpus.held_out,
+                tokenizer,
+                context_length=self.data.context_length,
+                max_sequences_per_document=self.data.max_sequences_per_document,
+            )
+            arrays = {"ids": tokens.ids.astype(np.int32), "documents": tokens.documents.astype(np.int32)}
+            _publish(self.store, self.held_out, arrays, {**about, "documents": list(tokens.names)})
+            _log.info("tokens: %d sequences from %d held-out documents", len(tokens.ids), len(tokens.names))
+
+    def _tokenizer(self) -> Any:
+        # A Hugging Face tokenizer: its type is named in adapters only.
+        if self.tokenizer == TINY_TOKENIZER:
+            from saeuniv.adapters.tiny import byte_tokenizer
+
+            return byte_tokenizer(self.data.context_length)
+        from saeuniv.adapters.language_model import load_tokenizer
+
+        return load_tokenizer(self.tokenizer, self.revision)
+
+
+class HeldOut(NamedTuple):
+    """The sequences that models are compared on."""
+
+    ids: Int[np.ndarray, "sequences context"]
+    documents: Int[np.ndarray, " sequences"]
+    """Document of each sequence, non-decreasing, in the order of the documents' hash."""
+
+    def groups(self, skip_first: int) -> dict[str, Int[np.ndarray, " rows"]]:
+        """Labels of kept rows: the current token, the last two and the last three.
+
+        Groups may look back at dropped positions, hence `skip_first` >= 2.
+        """
+        ids = self.ids.astype(np.int64)
+        n_ids = int(ids.max()) + 1
+        current, previous, before = (ids[:, skip_first - back : ids.shape[1] - back] for back in (0, 1, 2))
+        bigram = _compact(previous * n_ids + current)
+        return {
+            "token": current.ravel(),
+            "token_bigram": bigram,
+            "token_trigram": _compact(before.ravel() * (int(bigram.max()) + 1) + bigram),
+        }
+
+
+def read_held_out(store: Store, tokens: Artifact) -> HeldOut:
+    """The sequences of a token set, verified."""
+    arrays = load_file(store.open(tokens) / _TENSORS)
+    return HeldOut(arrays["ids"], arrays["documents"].astype(np.int64))
+
+
+def read_stream(store: Store, tokens: Artifact) -> Int[np.ndarray, " tokens"]:
+    """The training stream, verified."""
+    return load_file(store.open(tokens) / _TENSORS)["stream"]
+
+
+def text_sha256(store: Store, tokens: Artifact) -> str:
+    """Hash of the text that a token set was made from."""
+    return str(json.loads((store.folder(tokens) / _TEXT).read_text())["sha256"])
+
+
+def _compact(labels: Int[np.ndarray, "..."]) -> Int[np.ndarray, " rows"]:
+    return np.unique(labels.ravel(), return_inverse=True)[1]
+
+
+def _publish(
+    store: Store, artifact: Artifact, arrays: dict[str, np.ndarray], about: dict[str, object]
+) -> None:
+    with store.publish(artifact) as folder:
+        save_file(arrays, Path(folder) / _TENSORS)
+        (folder / _TEXT).write_text(json.dumps(about, sort_keys=True, indent=1))

@@ -1,0 +1,194 @@
+"""Encoding, reconstruction and the FVU gate."""
+
+import numpy as np
+import pytest
+import torch
+
+from saeuniv.adapters import dictionary as dictionaries
+from saeuniv.adapters import language_model
+from saeuniv.adapters.hub import local_folder
+from saeuniv.hookpoints import Hookpoint, HookpointKind
+
+RESID = HookpointKind.resid_post
+IDS = np.random.default_rng(0).integers(0, 257, (40, 16)).astype(np.int32)
+
+
+def _rows(n: int, d_in: int = 16, seed: int = 0) -> torch.Tensor:
+    return torch.randn(n, d_in, generator=torch.Generator().manual_seed(seed))
+
+
+def test_encode_gives_the_positive_top_k_of_the_definition(tmp_path, write_dictionary):
+    """Slow oracle: relu(W (x - b_dec) + b), the k largest, zeros dropped, per row."""
+    loaded = dictionaries.load_dictionary(write_dictionary(tmp_path / "d", k=4))
+    coder = loaded._coder
+    x = _rows(50)
+    pre = torch.relu((x - coder.b_dec) @ coder.encoder.weight.T + coder.encoder.bias).detach().numpy()
+    encoded = loaded.encode(x)
+    ends = np.cumsum(encoded.counts)
+    for row, (start, end) in enumerate(zip(ends - encoded.counts, ends, strict=True)):
+        best = sorted(i for i in np.argsort(-pre[row])[:4] if pre[row, i] > 0)
+        assert encoded.indices[start:end].tolist() == best
+        np.testing.assert_allclose(encoded.values[start:end], pre[row, best], rtol=1e-6)
+    assert ends[-1] == len(encoded.indices) == len(encoded.values)
+
+
+def test_encode_matches_sparsify_and_drops_the_zeros_it_pads_with(tmp_path, write_identity):
+    """A row with fewer than k positive latents: TopK returns k entries, some of them zero."""
+    loaded = dictionaries.load_dictionary(write_identity(tmp_path / "d", d_in=4))
+    x = torch.tensor([[1.0, 0.0, 0.0, -2.0], [0.0, 0.0, 0.0, 0.0]])
+    padded = loaded._coder.encode(x)
+    assert padded.top_acts.shape == (2, 4) and (padded.top_acts == 0).any()
+    encoded = loaded.encode(x)
+    assert encoded.counts.tolist() == [2, 0]
+    assert encoded.indices.tolist() == [0, 7]
+    assert encoded.values.tolist() == [1.0, 2.0]
+
+
+def test_reconstruction_from_encoded_rows_and_decoder_equals_reconstruct(tmp_path, write_dictionary):
+    loaded = dictionaries.load_dictionary(write_dictionary(tmp_path / "d"))
+    x = _rows(20)
+    encoded = loaded.encode(x)
+    dense = np.zeros((20, loaded.width), dtype=np.float32)
+    dense[np.repeat(np.arange(20), encoded.counts), encoded.indices] = encoded.values
+    by_hand = dense @ loaded.decoder + loaded._coder.b_dec.detach().numpy()
+    np.testing.assert_allclose(loaded.reconstruct(x).numpy(), by_hand, atol=1e-5)
+
+
+def test_a_planted_identity_dictionary_has_fvu_zero_and_the_mean_row_has_fvu_one(tmp_path, write_identity):
+    loaded = dictionaries.load_dictionary(write_identity(tmp_path / "d"))
+    x = _rows(200) + 5
+    assert dictionaries.FvuSums.of(x, loaded.reconstruct(x)).fvu == 0
+    mean = x.double().mean(0).expand(200, 16)
+    assert dictionaries.FvuSums.of(x, mean).fvu == pytest.approx(1, rel=1e-10)
+
+
+def test_fvu_equals_its_definition_and_sums_of_batches_equal_one_batch(tmp_path, write_dictionary):
+    loaded = dictionaries.load_dictionary(write_dictionary(tmp_path / "d"))
+    x = _rows(301) * 3 + 1
+    y = loaded.reconstruct(x)
+    centred = x.double() - x.double().mean(0)
+    whole = dictionaries.FvuSums.of(x, y)
+    expected = float((x.double() - y.double()).square().sum() / centred.square().sum())
+    assert whole.fvu == pytest.approx(expected, rel=1e-10)
+    parts = [1, 100, 37, 163]
+    first, *rest = (
+        dictionaries.FvuSums.of(*part) for part in zip(x.split(parts), y.split(parts), strict=True)
+    )
+    for part in rest:
+        first = first.plus(part)
+    assert first.rows == whole.rows and first.fvu == pytest.approx(whole.fvu, rel=1e-10)
+
+
+def test_fvu_of_equal_rows_is_refused():
+    with pytest.raises(ValueError, match="activations that vary, got 3 equal rows"):
+        _ = dictionaries.FvuSums.of(torch.ones(3, 16), torch.zeros(3, 16)).fvu
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_a_dictionary_of_2024_loads_and_computes_in_float32(tmp_path, write_dictionary, dtype):
+    """cfg.json of that time: `signed` and no `activation`, `transcode` or `skip_connection`."""
+    loaded = dictionaries.load_dictionary(write_dictionary(tmp_path / "d", dtype=dtype, signed=False))
+    assert (loaded.d_in, loaded.width, loaded.k) == (16, 32, 4)
+    assert loaded.decoder.dtype == np.float32 and loaded.encode(_rows(3)).values.dtype == np.float32
+
+
+def test_published_dictionaries_are_read_at_the_recorded_commit(tmp_path, write_dictionary, monkeypatch):
+    import huggingface_hub
+
+    write_dictionary(tmp_path / "layers.1")
+    asked: list[tuple[str, str, str]] = []
+
+    def snapshot(name: str, *, revision: str, allow_patterns: str) -> str:
+        asked.append((name, revision, allow_patterns))
+        return str(tmp_path)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot)
+    folder = local_folder("o/r", "c0ffee", "layers.1")
+    assert dictionaries.load_dictionary(folder).width == 32
+    assert asked == [("o/r", "c0ffee", "layers.1/*")]
+
+
+@pytest.fixture(scope="module")
+def trained(model_folders, tmp_path_factory):
+    """A model with a dictionary trained on each layer."""
+    from saeuniv.config import TinySae
+
+    folder, out = str(model_folders["gpt_neox"]), tmp_path_factory.mktemp("trained")
+    stream = np.random.default_rng(1).integers(0, 257, 16 * 300).astype(np.int32)
+    hookpoints = [Hookpoint(RESID, layer) for layer in range(3)]
+    dictionaries.train_dictionaries(
+        folder,
+        stream,
+        hookpoints,
+        TinySae(n_tokens=24_000, batch_sequences=8),
+        width=128,
+        seed=0,
+        context_length=16,
+        out=out,
+        progress=lambda _done, _all: None,
+    )
+    loaded = {h: dictionaries.load_dictionary(out / f"layers.{h.layer}") for h in hookpoints}
+    return language_model.load_language_model(folder), loaded
+
+
+def _check(model, chosen, max_fvu: float = 0.5):
+    return dictionaries.check_fvu(model, chosen, IDS, skip_first=4, max_fvu=max_fvu, label="sae_a")
+
+
+def test_dictionaries_on_their_own_input_pass_without_a_word(trained):
+    model, loaded = trained
+    assert _check(model, loaded) == []
+
+
+@pytest.mark.parametrize(("fed_at", "trained_at"), [(1, 0), (0, 1), (1, 2), (2, 1)])
+def test_a_dictionary_fed_one_layer_off_is_refused_and_the_right_layer_named(trained, fed_at, trained_at):
+    model, loaded = trained
+    shifted = {Hookpoint(RESID, fed_at): loaded[Hookpoint(RESID, trained_at)]}
+    message = (
+        rf"sae_a at resid_post\[{fed_at}\]: FVU \d+\.\d+ on its own input, expected at most 0.5; "
+        rf".*0\.\d+ at resid_post\[{trained_at}\].* It fits resid_post\[{trained_at}\] best"
+    )
+    with pytest.raises(dictionaries.RefusedDictionary, match=message):
+        _check(model, shifted)
+
+
+def test_a_dictionary_fed_one_layer_off_below_the_bound_is_warned_about(trained):
+    model, loaded = trained
+    (warning,) = _check(model, {Hookpoint(RESID, 1): loaded[Hookpoint(RESID, 0)]}, max_fvu=1e9)
+    assert (
+        "sae_a at resid_post[1]" in warning and "at resid_post[0]: it may have been trained there" in warning
+    )
+
+
+def test_every_refused_dictionary_is_named_at_once(trained):
+    model, loaded = trained
+    shifted = {Hookpoint(RESID, fed): loaded[Hookpoint(RESID, own)] for fed, own in ((0, 1), (1, 2), (2, 2))}
+    with pytest.raises(dictionaries.RefusedDictionary) as refusal:
+        _check(model, shifted)
+    lines = str(refusal.value).splitlines()
+    assert [line.split(":")[0] for line in lines] == ["sae_a at resid_post[0]", "sae_a at resid_post[1]"]
+
+
+def test_the_off_by_one_of_earlier_code_is_refused(trained):
+    """Feeding `hidden_states[0]` (= resid_pre[0]) to the dictionary of `layers.0`."""
+    model, loaded = trained
+    pre = {Hookpoint(HookpointKind.resid_pre, 0): loaded[Hookpoint(RESID, 0)]}
+    with pytest.raises(dictionaries.RefusedDictionary, match=r"resid_pre\[0\]: FVU"):
+        _check(model, pre)
+
+
+def test_an_fvu_that_is_no_number_is_refused(trained):
+    model, loaded = trained
+    own = Hookpoint(RESID, 0)
+    broken = dictionaries.Dictionary(loaded[own]._coder.__class__(16, loaded[own]._coder.cfg))
+    broken._coder.b_dec.data[:] = float("nan")
+    with pytest.raises(dictionaries.RefusedDictionary, match="FVU nan"):
+        _check(model, {own: broken})
+
+
+def test_skipped_positions_do_not_enter(trained):
+    """Ids that differ at the first positions only as the last token differ in nothing that is read."""
+    model, loaded = trained
+    own = Hookpoint(RESID, 0)
+    sums = dictionaries._neighbourhood_sums(model, {own: loaded[own]}, IDS, 4)
+    assert sums[own, own].rows == len(IDS) * (IDS.shape[1] - 4)

@@ -1,0 +1,258 @@
+"""What folders say of themselves, and every fault of theirs at once."""
+
+import json
+import re
+import shutil
+
+import pytest
+import torch
+
+from saeuniv.adapters import folders
+from saeuniv.config import ConfigError, EleutherSae, HubModel, HubSae, LocalModel, LocalSae, TinyModel, Width
+from saeuniv.hookpoints import Hookpoint, HookpointKind
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+def _facts(path) -> folders.ModelFacts:
+    return folders.model_facts(LocalModel(path=str(path)), key="a")
+
+
+def _faults(call, *args, **kwargs) -> tuple[str, ...]:
+    with pytest.raises(ConfigError) as error:
+        call(*args, **kwargs)
+    return error.value.faults
+
+
+@pytest.fixture
+def model(model_folders, tmp_path):
+    """A copy that a test may break."""
+    return shutil.copytree(model_folders["gpt_neox"], tmp_path / "model")
+
+
+@pytest.mark.parametrize("architecture", ["gpt_neox", "gpt2", "llama"])
+def test_facts_of_the_common_architectures(model_folders, architecture):
+    facts = _facts(model_folders[architecture])
+    assert facts[:4] == (3, 16, 257, architecture)
+    assert facts.folder == str(model_folders[architecture].resolve())
+    assert re.fullmatch("[0-9a-f]{64}", facts.identity["sha256"])
+
+
+def test_facts_of_the_embedded_model_need_no_file():
+    facts = folders.model_facts(TinyModel(seed=0, d_model=96, n_layers=3), key="a")
+    assert facts[:4] == (3, 96, 257, "gpt_neox") and not facts.identity and facts.folder == ""
+
+
+def test_the_identity_is_of_the_bytes_and_not_of_the_place(model, model_folders):
+    assert _facts(model).identity == _facts(model_folders["gpt_neox"]).identity
+    weights = model / "model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(bytes(content))
+    assert _facts(model).identity != _facts(model_folders["gpt_neox"]).identity
+
+
+def test_the_tokenizer_hash_is_equal_for_copies_and_differs_for_another_tokenizer(model, model_folders):
+    from saeuniv.adapters.language_model import load_tokenizer
+
+    original = _facts(model).tokenizer
+    assert len(original) == 16 and original == _facts(model_folders["llama"]).tokenizer
+    tokenizer = load_tokenizer(str(model))
+    tokenizer.backend_tokenizer.enable_truncation(7)
+    tokenizer.backend_tokenizer.enable_padding(length=9)
+    tokenizer.save_pretrained(model)
+    assert json.loads((model / "tokenizer.json").read_text())["truncation"]
+    assert _facts(model).tokenizer == original
+    changed = json.loads((model / "tokenizer.json").read_text())
+    changed["pre_tokenizer"]["add_prefix_space"] = True
+    (model / "tokenizer.json").write_text(json.dumps(changed))
+    assert _facts(model).tokenizer != original
+
+
+def test_a_path_that_is_no_folder_is_named(tmp_path):
+    (fault,) = _faults(_facts, tmp_path / "none")
+    assert fault.startswith(f"a.path={tmp_path}/none: expected a folder, found nothing")
+    (tmp_path / "file").write_text("")
+    assert "found a file" in _faults(_facts, tmp_path / "file")[0]
+
+
+def test_everything_missing_is_said_at_once(tmp_path):
+    faults = _faults(_facts, tmp_path)
+    expected = (
+        f"a.path={tmp_path}: expected a model folder with config.json, *.safetensors and tokenizer.json; "
+    )
+    assert [fault.removeprefix(expected).split(". ")[0] for fault in faults] == [
+        "config is missing",
+        "weights are missing",
+        "tokenizer is missing",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("file", "said"),
+    [("model.safetensors", "weights are missing"), ("tokenizer.json", "tokenizer is missing")],
+)
+def test_a_folder_without_weights_or_tokenizer_is_refused(model, file, said):
+    (model / file).unlink()
+    (fault,) = _faults(_facts, model)
+    assert said in fault
+
+
+def test_pickled_weights_are_refused_with_the_way_out(model):
+    (model / "model.safetensors").unlink()
+    torch.save({}, model / "pytorch_model.bin")
+    (fault,) = _faults(_facts, model)
+    assert "got pytorch_model.bin, which would be unpickled and can run code. Convert them" in fault
+
+
+def test_unreadable_json_and_missing_fields_are_said(model):
+    (model / "tokenizer.json").write_text("{")
+    (model / "config.json").write_text("[]")
+    faults = _faults(_facts, model)
+    assert any("config.json: expected a JSON object, got a list" in fault for fault in faults)
+    assert any("tokenizer.json: expected a JSON object, got Expecting" in fault for fault in faults)
+    (model / "tokenizer.json").write_text("{}")
+    (model / "config.json").write_text('{"hidden_size": 4, "vocab_size": 3}')
+    (fault,) = _faults(_facts, model)
+    assert "config.json has no num_hidden_layers, model_type" in fault
+
+
+@pytest.fixture
+def dictionaries(tmp_path, write_dictionary):
+    for layer in (0, 1):
+        write_dictionary(tmp_path / "saes" / f"layers.{layer}")
+    return tmp_path / "saes"
+
+
+def _dictionaries(path, layers=(0, 1), width: int | Width = Width.published, *, d_model=16, **sae):
+    facts = folders.ModelFacts(3, d_model, 257, "gpt_neox", "", {}, "")
+    source = LocalSae(path=str(path), **sae)
+    return folders.dictionary_facts(source, LocalModel(path="m"), facts, layers, width, key="sae_a")
+
+
+def test_facts_of_dictionaries_come_in_the_order_asked(dictionaries):
+    second, first = _dictionaries(dictionaries, (1, 0))
+    assert first[:4] == (Hookpoint(HookpointKind.resid_post, 0), 16, 32, 4)
+    assert second.hookpoint.layer == 1 and second.folder == str((dictionaries / "layers.1").resolve())
+    assert first.identity == second.identity, "the fixture writes equal bytes"
+    assert _dictionaries(dictionaries, width=32) == (first, second)
+
+
+def test_gpt2_and_mlp_dictionaries_go_by_the_names_of_their_modules(tmp_path, write_dictionary):
+    write_dictionary(tmp_path / "h.2.mlp")
+    facts = folders.ModelFacts(3, 16, 257, "gpt2", "", {}, "")
+    sae = LocalSae(path=str(tmp_path), hookpoint=HookpointKind.mlp_out)
+    (found,) = folders.dictionary_facts(sae, LocalModel(path="m"), facts, [2], Width.published, key="sae")
+    assert found.folder.endswith("h.2.mlp")
+
+
+def test_layers_without_a_dictionary_are_listed_with_those_that_have_one(dictionaries):
+    (fault,) = _faults(_dictionaries, dictionaries, (1, 2, 5))
+    assert fault.startswith(f"sae_a.path={dictionaries}: no dictionary")
+    assert "for layers.2, layers.5. It has layers.0, layers.1." in fault
+
+
+def test_a_dictionary_that_does_not_fit_and_a_width_the_source_lacks_are_said_at_once(dictionaries):
+    faults = _faults(_dictionaries, dictionaries, (0,), d_model=20)
+    assert "layers.0 does not fit: it reads 16 dimensions, the model has d_model=20" in faults[0]
+    (fault,) = _faults(_dictionaries, dictionaries, (0,), 64)
+    assert "width=64 was asked, the dictionaries have 32 latents. Choose width=published" in fault
+    assert len(_faults(_dictionaries, dictionaries, (0, 4), 64)) == 2
+
+
+def test_the_shape_is_read_from_the_tensors_and_not_from_cfg_json(dictionaries):
+    path = dictionaries / "layers.0/cfg.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "d_in": 20}))
+    faults = _faults(_dictionaries, dictionaries, (0,), d_model=20)
+    assert "does not fit: it reads 16" in faults[0]
+    assert "has a cfg.json with d_in=20, k=4; expected d_in=16" in faults[1]
+
+
+@pytest.mark.parametrize(
+    ("entry", "said"), [("signed", "has signed latents"), ("transcode", "is a transcoder")]
+)
+def test_dictionaries_that_sparsify_would_misread_are_refused(tmp_path, write_dictionary, entry, said):
+    write_dictionary(tmp_path / "layers.0", **{entry: True})
+    (fault,) = _faults(_dictionaries, tmp_path, (0,))
+    assert f"layers.0 {said}" in fault
+
+
+def test_a_dictionary_of_2024_is_accepted(tmp_path, write_dictionary):
+    write_dictionary(tmp_path / "layers.0", signed=False)
+    assert _dictionaries(tmp_path, (0,))[0].width == 32
+
+
+def test_a_file_that_is_no_safetensors_file_is_named(dictionaries):
+    (dictionaries / "layers.0/sae.safetensors").write_text("version https://git-lfs.github.com/spec/v1")
+    (fault,) = _faults(_dictionaries, dictionaries, (0,))
+    assert "sae.safetensors: expected a safetensors file, got no readable header" in fault
+
+
+def test_the_input_of_a_block_has_no_published_dictionary(dictionaries):
+    faults = _faults(_dictionaries, dictionaries, (0,), hookpoint=HookpointKind.resid_pre)
+    assert "resid_pre[0]: expected the output of a module" in faults[0]
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch, model_folders, write_dictionary):
+    """A hub cache with one model and one dictionary repository, and no network."""
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    for name in ("EleutherAI--pythia-70m", "EleutherAI--sae-pythia-70m-32k"):
+        (tmp_path / f"models--{name}/refs").mkdir(parents=True)
+        (tmp_path / f"models--{name}/refs/main").write_text(COMMIT)
+    snapshot = tmp_path / f"models--EleutherAI--pythia-70m/snapshots/{COMMIT}"
+    shutil.copytree(model_folders["gpt_neox"], snapshot)
+    for layer in range(3):
+        write_dictionary(
+            tmp_path / f"models--EleutherAI--sae-pythia-70m-32k/snapshots/{COMMIT}/layers.{layer}", width=64
+        )
+    return HubModel(name="EleutherAI/pythia-70m")
+
+
+def test_a_hub_model_is_named_by_its_resolved_commit_from_the_cache(hub):
+    facts = folders.model_facts(hub, key="b")
+    assert facts[:4] == (3, 16, 257, "gpt_neox")
+    assert facts.identity == {"repository": "EleutherAI/pythia-70m", "commit": COMMIT}
+    assert facts.folder == "EleutherAI/pythia-70m"
+    pinned = HubModel(name="EleutherAI/pythia-70m", revision=COMMIT)
+    assert folders.model_facts(pinned, key="b") == facts
+
+
+def test_a_hub_model_out_of_reach_is_explained(hub, tmp_path):
+    for model in (HubModel(name="o/none"), HubModel(name="EleutherAI/pythia-70m", revision="step3000")):
+        (fault,) = _faults(folders.model_facts, model, key="b")
+        assert fault.startswith(
+            f"b.name={model.name}: config.json of {model.name} at revision {model.revision}"
+        )
+        assert f"neither in the cache ({tmp_path})" in fault and "HF_HUB_OFFLINE is set" in fault
+        assert f"hf download {model.name} --revision {model.revision}" in fault
+    (fault,) = _faults(folders.model_facts, HubModel(name="not a name"), key="b")
+    assert "b.name=not a name: expected owner/name of a hub repository" in fault
+
+
+@pytest.mark.parametrize("sae", [EleutherSae(), HubSae(name="EleutherAI/sae-pythia-70m-32k")])
+def test_hub_dictionaries_are_named_by_repository_commit_and_folder(hub, sae):
+    facts = folders.model_facts(hub, key="a")
+    found = folders.dictionary_facts(sae, hub, facts, [2, 0], Width.published, key="sae")
+    assert [each.folder for each in found] == ["layers.2", "layers.0"]
+    assert found[0].width == 64
+    expected = {"repository": "EleutherAI/sae-pythia-70m-32k", "commit": COMMIT, "folder": "layers.2"}
+    assert found[0].identity == expected
+
+
+def test_eleuther_dictionaries_are_listed_where_there_are_none(hub):
+    facts = folders.model_facts(hub, key="a")
+    for model, width, said in (
+        (
+            HubModel(name="EleutherAI/pythia-160n"),
+            Width.published,
+            "Nearest models with some: EleutherAI/pythia-160m,",
+        ),
+        (hub, 65536, "published for EleutherAI/pythia-70m have 32768 latents. Choose width=published"),
+        (LocalModel(path="x/mine"), Width.published, "no dictionaries are known for mine"),
+    ):
+        (fault,) = _faults(folders.dictionary_facts, EleutherSae(), model, facts, [0], width, key="sae_b")
+        assert said in fault

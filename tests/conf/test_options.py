@@ -1,0 +1,88 @@
+"""Every file of conf/: it composes, converts, is short and says when to choose it."""
+
+from pathlib import Path
+
+import pytest
+from omegaconf import DictConfig
+
+from saeuniv.alignments import ALIGNMENTS
+from saeuniv.config import inspect, to_cell
+from saeuniv.config.registry import CONF_DIR, conf_dirs, register
+from saeuniv.metrics import METRICS
+from saeuniv.preflight.composer import Composer, read_command
+
+FILES = sorted(CONF_DIR.rglob("*.yaml"))
+OPTIONS = [file.relative_to(CONF_DIR).with_suffix("") for file in FILES if file.name != "config.yaml"]
+# What an option leaves for the user to say.
+GIVEN = {
+    "model/hub": ["a.name=owner/model"],
+    "model/local": ["a.path=folder"],
+    "sae/hub": ["sae.name=owner/dictionaries", "control=none"],
+    "sae/eleuther": ["control=none"],
+    "sae/local": ["sae.path=folder", "control=none"],
+    "data/text": ["data.path=folder", "data.held_out=0.3"],
+    "models/pythia70m_pythia160m": ["data.path=folder"],
+}
+
+
+def compose(*lines: str) -> DictConfig:
+    register(ALIGNMENTS, METRICS, conf_dirs(None))
+    command = read_command(lines)
+    return Composer(CONF_DIR, command).compose(tuple(lines)).cfg
+
+
+@pytest.mark.parametrize("option", OPTIONS, ids=str)
+def test_every_option_composes_and_converts(option: Path) -> None:
+    group = "a" if option.parent.name == "model" else str(option.parent)
+    choice = [f"{group}={option.name}"]
+    if group == "metrics":
+        choice = [f"metrics=[{option.name}]"]
+    cell = to_cell(compose(*choice, *GIVEN.get(str(option), []), "allow_mixed=true"))
+    if group == "metrics":
+        assert [metric.name for metric in cell.metrics] == [option.name]
+    if group == "alignment":
+        assert cell.alignment.name == option.name
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(CONF_DIR)))
+def test_every_file_is_short_and_says_when_to_choose_it(file: Path) -> None:
+    lines = file.read_text().splitlines()
+    comment = next(line for line in lines if not line.startswith("# @package"))
+    assert len(lines) <= 20
+    assert comment.startswith("# ")
+
+
+def test_a_missing_value_is_named() -> None:
+    inspection = inspect(compose("a=local", "allow_mixed=true"))
+    assert inspection.faults == ("a.path: missing. Set a.path=...",)
+    assert inspection.unset == {"a"}
+
+
+def test_every_alignment_and_metric_has_a_file() -> None:
+    assert {file.stem for file in (CONF_DIR / "alignment").glob("*.yaml")} == {m.name for m in ALIGNMENTS}
+    assert {file.stem for file in (CONF_DIR / "metrics").glob("*.yaml")} == {m.name for m in METRICS}
+
+
+def test_the_defaults_are_the_embedded_experiment() -> None:
+    assert to_cell(compose()) == to_cell(compose("experiment=tiny"))
+    cell = to_cell(compose())
+    assert (cell.a.model.label, cell.b.model.label) == ("tiny_s0", "tiny_s1")
+    assert len(cell.metrics) == len(METRICS)
+    assert cell.primary_metric == "partial_correlation"
+
+
+def test_untrained_pairs_differ_from_trained_ones_only_in_being_untrained() -> None:
+    cell = to_cell(compose("models=tiny_s0_u1"))
+    assert not cell.a.model.untrained
+    assert cell.b.model.untrained
+    assert cell.b.model.label == "tiny_s1_untrained"
+
+
+def test_the_dictionaries_of_both_sides_follow_sae_unless_a_side_has_its_own() -> None:
+    cell = to_cell(compose("sae=train", "sae.k=16", "sae_b=tiny", "allow_mixed=true"))
+    assert (cell.a.sae.k, cell.b.sae.k) == (16, 8)  # type: ignore[attr-defined]
+
+
+def test_a_misspelt_experiment_does_not_compose() -> None:
+    with pytest.raises(ValueError, match="Could not find 'experiment/tinny'"):
+        compose("experiment=tinny")

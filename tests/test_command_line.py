@@ -1,0 +1,213 @@
+"""The command line as a user meets it: exit codes, what is written, what is imported, help, completion."""
+
+import json
+import os
+import pickle
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from saeuniv.app import run_cell
+
+ROOT = Path(__file__).resolve().parent.parent
+HEAVY = ("torch", "transformers", "wandb", "pandas", "matplotlib", "transformer_lens", "sparsify", "datasets")
+
+# Runs the command line with a stand-in for the work: it writes down what it is given, and ends as told.
+DRIVER = """
+import json, os, sys, types
+
+def run_comparison(cells, *, folder, config, sweep):
+    assert sweep == folder.parent.name and config.startswith("a:")
+    with open(os.environ["DONE"], "a") as file:
+        layers = [cell.a.layers for cell in cells]
+        file.write(json.dumps([cells[0].comparison, str(folder), layers]) + "\\n")
+    match json.loads(os.environ.get("ENDS", "{}")).get(cells[0].a.model.label, 0):
+        case "interrupted":
+            raise KeyboardInterrupt
+        case "broken":
+            raise RuntimeError("the work broke")
+        case code:
+            return code
+
+inline = types.ModuleType("saeuniv.sweep.inline")
+inline.run_comparison = run_comparison
+sys.modules["saeuniv.sweep.inline"] = inline
+from saeuniv.app import main
+main()
+"""
+
+
+class Shell:
+    """A user who stands in an empty folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.here = folder / "here"
+        self.here.mkdir()
+        self.done = folder / "done"
+        self.environment = {
+            **{key: value for key, value in os.environ.items() if not key.startswith(("SAEUNIV", "COMP_"))},
+            "SAEUNIV_STORE": str(folder / "store"),
+            "DONE": str(self.done),
+            "OMP_NUM_THREADS": "1",
+        }
+
+    def run(self, program: list[str], *argv: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, *program, *argv],
+            cwd=self.here,
+            env={**self.environment, **environment},
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+
+    def launch(self, *argv: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        return self.run([str(ROOT / "launch.py")], *argv, **environment)
+
+    def drive(self, *argv: str, **ends: object) -> subprocess.CompletedProcess[str]:
+        return self.run(["-c", DRIVER], *argv, ENDS=json.dumps(ends))
+
+    def comparisons(self) -> list[tuple[str, Path, list[object]]]:
+        lines = self.done.read_text().splitlines()
+        return [(name, Path(folder), layers) for name, folder, layers in map(json.loads, lines)]
+
+
+@pytest.fixture
+def shell(tmp_path: Path) -> Shell:
+    return Shell(tmp_path)
+
+
+def loaded(shell: Shell, statement: str) -> set[str]:
+    """The heavy libraries that are loaded after a statement."""
+    report = f"import sys; sys.stderr.write(','.join(set({HEAVY!r}) & set(sys.modules)))"
+    code = f"import sys\ntry:\n    {statement}\nexcept SystemExit:\n    pass\n{report}"
+    done = shell.run(["-c", code], "--cfg", "job")
+    return set(filter(None, done.stderr.split(",")))
+
+
+@pytest.mark.parametrize("flags", [(), ("-m",)])
+def test_faults_exit_with_2_and_nothing_is_written(flags: tuple[str, ...], shell: Shell) -> None:
+    done = shell.launch(*flags, "layers.a=9", "+foo=1", "alignment=hungrian")
+    assert done.returncode == 2
+    assert done.stdout == ""
+    lines = done.stderr.splitlines()
+    assert lines[0] == "The configuration is wrong; nothing was run or written."
+    assert [line.split(":")[0] for line in lines[1:]] == [
+        "  alignment=hungrian",
+        "  +foo=1",
+        "  layers.a=9",
+    ] or len(lines) == 4
+    assert "Traceback" not in done.stderr
+    assert list(shell.here.iterdir()) == []
+    assert not Path(shell.environment["SAEUNIV_STORE"]).exists()
+
+
+def test_a_single_run_is_named_by_its_comparison(shell: Shell) -> None:
+    done = shell.drive("layers.a=0")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    ((name, folder, layers),) = shell.comparisons()
+    assert folder == shell.here / "multirun" / "single" / name
+    assert layers == [0]
+    assert (folder / ".hydra" / "config.yaml").exists()
+    assert (folder / "saeuniv.log").exists()
+
+
+def test_cells_of_one_comparison_are_united_and_run_once(shell: Shell) -> None:
+    done = shell.drive("-m", "layers.a=0,1,2", "b=tiny_s1,tiny_s2")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    first, second = shell.comparisons()
+    assert first[2] == second[2] == [0, 1, 2]
+    assert first[1].parent == second[1].parent
+    assert sorted(path.name for path in first[1].parent.iterdir() if path.is_dir()) == sorted(
+        [first[0], second[0]]
+    )
+
+
+def test_the_same_sweep_in_any_order_has_the_same_folder(shell: Shell) -> None:
+    shell.drive("-m", "a=tiny_s0,tiny_s2", "alignment=max_corr")
+    shell.drive("-m", "alignment=max_corr", "a=tiny_s0,tiny_s2", "tracking=off", "resources.processes=1")
+    shell.drive("-m", "alignment=max_corr", "a=tiny_s0,tiny_s2", "sweep.name=mine")
+    sweeps = [folder.parent.name for _, folder, _ in shell.comparisons()]
+    assert len(set(sweeps[:4])) == 1
+    assert sweeps[4:] == ["mine", "mine"]
+
+
+def test_a_preset_that_is_a_sweep_needs_no_flag(shell: Shell) -> None:
+    assert shell.drive("experiment=tiny_seeds").returncode == 0
+    assert len(shell.comparisons()) == 6
+
+
+@pytest.mark.parametrize("end", [1, "broken"])
+def test_a_failure_lets_the_other_cells_finish_and_exits_with_1(end: object, shell: Shell) -> None:
+    done = shell.drive("-m", "a=tiny_s0,tiny_s2", tiny_s0=end)
+    assert done.returncode == 1
+    assert len(shell.comparisons()) == 2
+    assert done.stderr.count("Traceback") == (end == "broken")
+    assert shell.drive(tiny_s0=end).returncode == 1
+
+
+def test_an_interruption_exits_with_130_at_once(shell: Shell) -> None:
+    done = shell.drive("-m", "a=tiny_s0,tiny_s2", tiny_s0="interrupted")
+    assert done.returncode == 130
+    assert len(shell.comparisons()) == 1
+    assert "Traceback" not in done.stderr
+    assert shell.drive("-m", "a=tiny_s0,tiny_s2", tiny_s0=130).returncode == 130
+
+
+def test_showing_the_configuration_is_quick_and_writes_nothing(shell: Shell) -> None:
+    seconds = []
+    for _ in range(3):
+        start = time.perf_counter()
+        done = shell.launch("--cfg", "job", "a=tiny_s2")
+        seconds.append(time.perf_counter() - start)
+    assert done.returncode == 0
+    assert "seed: 2" in done.stdout
+    assert min(seconds) < 1.5
+    assert list(shell.here.iterdir()) == []
+
+
+def test_no_heavy_library_is_imported_before_work(shell: Shell) -> None:
+    assert loaded(shell, "from saeuniv.app import main; main()") == set()
+    assert loaded(shell, "import saeuniv.app, saeuniv.preflight; saeuniv.preflight.preflight([])") == set()
+
+
+def test_the_check_of_imports_can_fail(shell: Shell) -> None:
+    assert loaded(shell, "import pandas") == {"pandas"}
+
+
+def test_help_lists_the_groups_and_five_examples(shell: Shell) -> None:
+    done = shell.launch("--help")
+    assert done.returncode == 0
+    for group in ("a  ", "b  ", "models", "sae ", "data", "alignment", "metrics", "control", "tracking"):
+        assert f"\n  {group}" in done.stdout
+    assert "hungarian max_corr mutual_nn" in done.stdout
+    assert done.stdout.count("\n  saeuniv ") == 5
+    assert (
+        "schema" not in done.stdout
+        and "model@" not in done.stdout
+        and "$" not in done.stdout.replace("$(", "")
+    )
+
+
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [
+        ("a=", {"a=hub", "a=local", "a=tiny_s0", "a=pythia-70m"}),
+        ("sae=", {"sae=train", "sae=tiny", "sae=eleuther"}),
+        ("sae_b=", {"sae_b=train"}),
+        ("models=tiny_u", {"models=tiny_u2_u3"}),
+        ("alignment=", {"alignment=hungarian", "alignment=max_corr", "alignment=mutual_nn"}),
+        ("metrics.svcca.", {"metrics.svcca.variance_kept="}),
+    ],
+)
+def test_the_shell_completes(typed: str, offered: set[str], shell: Shell) -> None:
+    done = shell.launch("-sc", "query=bash", COMP_LINE=f"python launch.py {typed}", COMP_POINT="99")
+    assert offered <= set(done.stdout.split())
+
+
+def test_the_task_is_pickled_by_reference() -> None:
+    assert len(pickle.dumps(run_cell)) < 60
