@@ -30,6 +30,9 @@ _D_MODEL = ("hidden_size", "n_embd", "d_model")
 _VOCAB_SIZE = ("vocab_size",)
 
 
+_PARTS = {"config": "config.json is", "weights": "weights are", "tokenizer": "tokenizer.json is"}
+
+
 class ModelFacts(NamedTuple):
     """What is known of a language model before it is loaded."""
 
@@ -163,8 +166,8 @@ def _parsed(source: LocalFolder, name: str, faults: list[str]) -> dict[str, Any]
 
 def _missing(where: str, **parts: object) -> list[str]:
     return [
-        f"{where}: expected a model folder with config.json, *.safetensors and tokenizer.json; {name} "
-        f"{'are' if name == 'weights' else 'is'} missing. Choose another folder, or write this one with "
+        f"{where}: expected a model folder with config.json, *.safetensors and tokenizer.json; {_PARTS[name]} "
+        f"missing. Choose another folder, or write this one with "
         f"model.save_pretrained(folder) and tokenizer.save_pretrained(folder)."
         for name, part in parts.items()
         if part is None

@@ -1,6 +1,10 @@
 """Hugging Face hub repositories: what they say of themselves, from the local cache where it can."""
 
 import difflib
+import os
+import socket
+import urllib.parse
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -94,6 +98,8 @@ class HubFolder(NamedTuple):
             cached = huggingface_hub.try_to_load_from_cache(self.repository, name, revision=self.revision)
             if isinstance(cached, str):
                 return Path(cached)
+            if not _has_network():
+                raise OSError("its address is not to be found: no network")
             return Path(huggingface_hub.hf_hub_download(self.repository, name, revision=self.revision))
         except HFValidationError as error:
             raise ConfigError(f"{self.where}: expected owner/name of a hub repository. {error}") from error
@@ -111,6 +117,20 @@ class HubFolder(NamedTuple):
             f"({constants.HF_HUB_CACHE}) nor to be had from the hub ({reason}). Check name and revision; "
             f"`hf download {self.repository} --revision {self.revision}` fetches it where there is a network."
         )
+
+
+@cache
+def _has_network() -> bool:
+    """Whether the hub's address can be looked up: the client would try for half a minute where it cannot."""
+    from huggingface_hub import constants
+
+    if constants.HF_HUB_OFFLINE or any(name.lower().endswith("_proxy") for name in os.environ):
+        return True  # The client answers at once; a proxy looks addresses up itself.
+    try:
+        socket.getaddrinfo(urllib.parse.urlsplit(constants.ENDPOINT).hostname, 443)
+    except OSError:
+        return False
+    return True
 
 
 def local_folder(repository: str, commit: str | None, folder: str) -> Path:

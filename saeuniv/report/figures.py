@@ -73,7 +73,7 @@ def panels(results: Results, metric: str) -> tuple[Panel, ...]:
     low, high = _range(value, control)
     out = [Panel("value", value, "cividis", low, high, "value")]
     if not np.isnan(control).all():
-        out.append(Panel("untrained control", control, "cividis", low, high, "no untrained control"))
+        out.append(Panel("untrained control", control, "cividis", low, high, "untrained control"))
     excess = results.matrix(metric, "excess")
     if not np.isnan(excess).all():
         most = float(np.nanmax(np.abs(excess))) or 1.0

@@ -6,6 +6,7 @@ import logging
 import os
 import secrets
 import shutil
+import tempfile
 import time
 from collections.abc import Generator
 from contextlib import AbstractContextManager, contextmanager, suppress
@@ -172,9 +173,12 @@ def check_writable(root: Path) -> str | None:
     where = f"store={root}: expected a folder that exists or can be created and written to"
     if not path.is_dir():
         return f"{where}, but {path} is not a folder. Choose another folder: store=..."
-    if not os.access(path, os.W_OK | os.X_OK):
-        return f"{where}, but {path} is not writable for you. Choose another folder: store=..."
-    return None
+    try:
+        # A file without a name where the system has such: permissions alone say nothing of read-only disks.
+        with tempfile.TemporaryFile(dir=path):
+            return None
+    except OSError as error:
+        return f"{where}, but {path} is not writable ({error.strerror}). Choose another folder: store=..."
 
 
 def _remove_leftovers(parent: Path) -> None:

@@ -82,15 +82,15 @@ def test_everything_missing_is_said_at_once(tmp_path):
         f"a.path={tmp_path}: expected a model folder with config.json, *.safetensors and tokenizer.json; "
     )
     assert [fault.removeprefix(expected).split(". ")[0] for fault in faults] == [
-        "config is missing",
+        "config.json is missing",
         "weights are missing",
-        "tokenizer is missing",
+        "tokenizer.json is missing",
     ]
 
 
 @pytest.mark.parametrize(
     ("file", "said"),
-    [("model.safetensors", "weights are missing"), ("tokenizer.json", "tokenizer is missing")],
+    [("model.safetensors", "weights are missing"), ("tokenizer.json", "tokenizer.json is missing")],
 )
 def test_a_folder_without_weights_or_tokenizer_is_refused(model, file, said):
     (model / file).unlink()

@@ -156,4 +156,4 @@ def test_what_is_undefined_beside_a_defined_value_says_what_is_missing(tmp_path,
         return {"value": 0.2, "excess": 0.1 if i else None, "control": 0.1 if j else None, "q_value": None}
 
     heatmaps(make_results(entry, 2, 2), tmp_path)
-    assert _legend(drawn[0]) == ["undefined: no untrained control", "undefined: no null"]
+    assert _legend(drawn[0]) == ["undefined: untrained control", "undefined: no null"]

@@ -189,9 +189,20 @@ def test_a_broken_link_in_the_way_of_the_store_is_named(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[tuple[Path, int]] = []
-    monkeypatch.setattr(folders.os, "access", lambda path, mode: bool(asked.append((path, mode))))
+    asked: list[Path] = []
+
+    def refuse(*, dir: Path) -> None:
+        asked.append(dir)
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(folders.tempfile, "TemporaryFile", refuse)
     fault = check_writable(tmp_path / "a" / "b")
-    assert asked == [(tmp_path, os.W_OK | os.X_OK)]
+    assert asked == [tmp_path]
     assert fault is not None
-    assert f"but {tmp_path} is not writable for you" in fault
+    assert f"but {tmp_path} is not writable (Permission denied)" in fault
+
+
+def test_a_file_system_that_takes_no_files_is_named_and_a_good_folder_is_left_empty(tmp_path: Path) -> None:
+    assert "but /proc is not writable" in (check_writable(Path("/proc/saeuniv/store")) or "")
+    assert check_writable(tmp_path / "store") is None
+    assert not list(tmp_path.iterdir())
