@@ -1,5 +1,6 @@
 """The command line: preflight checks every cell, then Hydra runs them."""
 
+import importlib.metadata
 import logging
 import shlex
 import sys
@@ -69,6 +70,9 @@ def _main(argv: Sequence[str]) -> int:
     from saeuniv.preflight import preflight
     from saeuniv.preflight.composer import read_command
 
+    if "--version" in argv:
+        sys.stdout.write(f"saeuniv {importlib.metadata.version('saeuniv')}\n")
+        return DONE
     command = read_command(argv)
     register(ALIGNMENTS, METRICS, conf_dirs(command.config_dir))
     checked = preflight(argv)

@@ -1,5 +1,6 @@
 """The command line as a user meets it: exit codes, what is written, what is imported, help, completion."""
 
+import importlib.metadata
 import json
 import os
 import pickle
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from saeuniv import app
 from saeuniv.app import run_cell
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -211,3 +213,13 @@ def test_the_shell_completes(typed: str, offered: set[str], shell: Shell) -> Non
 
 def test_the_task_is_pickled_by_reference() -> None:
     assert len(pickle.dumps(run_cell)) < 60
+
+
+def test_version_is_that_of_saeuniv(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["saeuniv", "--version"])
+    with pytest.raises(SystemExit) as ended:
+        app.main()
+    assert ended.value.code == 0
+    assert capsys.readouterr().out == f"saeuniv {importlib.metadata.version('saeuniv')}\n"
