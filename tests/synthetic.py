@@ -5,6 +5,15 @@ from typing import NamedTuple
 import numpy as np
 import scipy.sparse as sp
 
+from saeuniv.alignments import AlignmentMethod
+from saeuniv.compare import with_matches
+from saeuniv.metrics import MetricMethod
+from saeuniv.metrics.layer_pair import DrawSettings, LayerPair, make_draws
+from saeuniv.numerics.latents import Floors, prepare_layer
+from saeuniv.numerics.rows import make_halves
+
+FLOORS = Floors(min_firings=5, max_rate=0.5, min_within_share=0.01)
+
 
 class Streams(NamedTuple):
     """Latents of two models on the same tokens."""
@@ -79,3 +88,22 @@ def dense_partial(a: np.ndarray, b: np.ndarray, labels: np.ndarray) -> np.ndarra
     x, y = residual(a), residual(b)
     scale = np.sqrt((x**2).sum(0))[:, None] * np.sqrt((y**2).sum(0))
     return np.divide(x.T @ y, scale, out=np.zeros_like(scale), where=scale > 0)
+
+
+def matched_pair(
+    data: Streams,
+    alignment: AlignmentMethod,
+    metric: MetricMethod,
+    *,
+    decoders: tuple[np.ndarray, np.ndarray] | None = None,
+    floors: Floors = FLOORS,
+    null_draws: int = 19,
+) -> LayerPair:
+    """The layer pair as `compare_latents` hands it to `metric`, with matches and re-matched nulls."""
+    halves = make_halves(data.documents, data.groups, positions=data.positions)
+    a, b = (
+        prepare_layer(latents, halves, floors=floors, decoder=decoder)
+        for latents, decoder in zip((data.a, data.b), decoders or (None, None), strict=True)
+    )
+    settings = DrawSettings(0, null_draws, 3, 0, 60, min_documents=20, min_effective_documents=15)
+    return with_matches(LayerPair(a, b, make_draws(halves, settings), 0.5), alignment, (metric,))

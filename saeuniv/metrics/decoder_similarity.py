@@ -27,7 +27,8 @@ from saeuniv.numerics.kernels import debiased_cka_of_grams, gram
 from saeuniv.numerics.nulls import permutations
 from saeuniv.numerics.subspace import svcca, svcca_basis
 
-Directions = Float[np.ndarray, "pairs d_model"]
+DirectionsA = Float[np.ndarray, "pairs d_a"]
+DirectionsB = Float[np.ndarray, "pairs d_b"]
 
 
 @dataclass
@@ -43,18 +44,18 @@ class DecoderMetric(MetricMethod):
     """Also evaluated on within-token-shuffled matches, as a decomposition."""
 
     @abstractmethod
-    def similarity(self, x: Directions, y: Directions) -> tuple[float | None, str, tuple[str, ...]]:
+    def similarity(self, x: DirectionsA, y: DirectionsB) -> tuple[float | None, str, tuple[str, ...]]:
         """The value, or None and the reason, and the flags."""
 
     @abstractmethod
-    def permuted(self, x: Directions, y: Directions) -> Callable[[np.ndarray], float | None]:
+    def permuted(self, x: DirectionsA, y: DirectionsB) -> Callable[[np.ndarray], float | None]:
         """The similarity of x with rows of y permuted, all that does not change computed once."""
 
     def measure(self, pair: LayerPair) -> tuple[Measurement, ...]:
         """The similarity of the alignment's pairs, by direction and averaged."""
         assert pair.a.decoder is not None and pair.b.decoder is not None
-        if not pair.matches:
-            return undefined(pair.undefined("token") or "no_eligible_latents", ("both",))
+        if reason := pair.why_unmatched:
+            return undefined(reason, ("both",))
         measured = [self._measure_direction(pair, direction) for direction in pair.matches]
         if len(measured) == 1:
             return (measured[0]._replace(direction="both"),)
@@ -103,8 +104,11 @@ class DecoderMetric(MetricMethod):
                 nulls[name] = self._rematched(pair, direction, pair.null_matches[name])
         if SELECTION_SHIFT not in nulls:
             empty["p_value"] = empty["calibrated"] = pair.null_reasons.get(SELECTION_SHIFT, "no_null")
-        elif len(nulls[SELECTION_SHIFT]) < draws.n_permutations:
+        elif len(pair.null_matches[SELECTION_SHIFT]) < draws.n_permutations:
             empty["p_value"] = empty["calibrated"] = "few_shifts"
+        elif len(nulls[SELECTION_SHIFT]) < draws.n_permutations:
+            # Draws on which the similarity is undefined are no draws: those left are a selection.
+            empty["p_value"] = empty["calibrated"] = "undefined_similarity"
         return nulls, empty
 
     def _rematched(
@@ -121,14 +125,14 @@ class Cka(DecoderMetric):
     needs_nulls: ClassVar[tuple[str, ...]] = (SELECTION_SHIFT, WITHIN_TOKEN_SHUFFLE)
     shuffled: ClassVar[bool] = True
 
-    def similarity(self, x: Directions, y: Directions) -> tuple[float | None, str, tuple[str, ...]]:
+    def similarity(self, x: DirectionsA, y: DirectionsB) -> tuple[float | None, str, tuple[str, ...]]:
         """Debiased CKA of column-centred rows; undefined below four matches."""
         if len(x) < 4:
             return None, "too_few_matches", ()
         value = debiased_cka_of_grams(gram(x), gram(y))
         return value, "" if value is not None else "undefined_similarity", ()
 
-    def permuted(self, x: Directions, y: Directions) -> Callable[[np.ndarray], float | None]:
+    def permuted(self, x: DirectionsA, y: DirectionsB) -> Callable[[np.ndarray], float | None]:
         """Both Gram matrices once; a permutation reads one of them in another order."""
         gram_x, gram_y = gram(x), gram(y)
         return lambda order: debiased_cka_of_grams(gram_x, gram_y, permutation=order)
@@ -151,7 +155,7 @@ class Svcca(DecoderMetric):
                 f"got {self.variance_kept}."
             )
 
-    def similarity(self, x: Directions, y: Directions) -> tuple[float | None, str, tuple[str, ...]]:
+    def similarity(self, x: DirectionsA, y: DirectionsB) -> tuple[float | None, str, tuple[str, ...]]:
         """Mean canonical correlation; undefined where n <= k_a + k_b forces it towards 1."""
         result = svcca(
             svcca_basis(x, variance_kept=self.variance_kept),
@@ -161,14 +165,14 @@ class Svcca(DecoderMetric):
             return None, "too_few_matches", ()
         return result.similarity, "", ("rank_limited",) if result.is_rank_limited else ()
 
-    def permuted(self, x: Directions, y: Directions) -> Callable[[np.ndarray], float | None]:
+    def permuted(self, x: DirectionsA, y: DirectionsB) -> Callable[[np.ndarray], float | None]:
         """Both bases once; a permutation re-pairs their rows."""
         basis_x = svcca_basis(x, variance_kept=self.variance_kept)
         basis_y = svcca_basis(y, variance_kept=self.variance_kept)
         return lambda order: svcca(basis_x, basis_y[order]).similarity
 
 
-def _rows(pair: LayerPair, matching: Matching) -> tuple[Directions, Directions]:
+def _rows(pair: LayerPair, matching: Matching) -> tuple[DirectionsA, DirectionsB]:
     assert pair.a.decoder is not None and pair.b.decoder is not None
     return pair.a.decoder[matching.index_a], pair.b.decoder[matching.index_b]
 

@@ -20,6 +20,9 @@ from saeuniv.numerics.nulls import fixed_match_shifts
 
 MIN_SHIFTS = 99
 
+# Share of a pair's variance on the whole half below which that of a resample is rounding.
+_ROUNDING = 1e-12
+
 
 class Scored(NamedTuple):
     """Fixed matches scored on one half."""
@@ -107,4 +110,7 @@ def _resampled(
     squares_a = (weights @ a.document_squares(condition))[:, matching.index_a]
     squares_b = (weights @ b.document_squares(condition))[:, matching.index_b]
     scale = np.sqrt(np.maximum(squares_a, 0.0) * np.maximum(squares_b, 0.0))
-    return np.divide(cross, scale, out=np.zeros_like(cross), where=scale > 1e-12).sum(axis=1)
+    # A pair that is 0 on the whole half for want of variance stays 0: its residuals are rounding.
+    norms = a.norms(condition)[matching.index_a] * b.norms(condition)[matching.index_b]
+    varies = (norms > 0) & (scale > _ROUNDING * norms)
+    return np.divide(cross, scale, out=np.zeros_like(cross), where=varies).sum(axis=1)

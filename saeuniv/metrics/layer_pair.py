@@ -112,6 +112,13 @@ class LayerPair:
         default_factory=dict[tuple[int, str], Float[np.ndarray, "latents_a latents_b"]], repr=False
     )
 
+    @property
+    def why_unmatched(self) -> str:
+        """Why the alignment made no pairs; empty where it was asked and made them."""
+        if self.matches:
+            return ""
+        return next(filter(None, self.null_reasons.values()), "no_eligible_latents")
+
     def correlation(self, half: int, condition: str) -> Float[np.ndarray, "latents_a latents_b"]:
         """r_w of all latents on a half (0: D1, 1: D2), computed once."""
         if (half, condition) not in self._correlations:

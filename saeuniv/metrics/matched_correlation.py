@@ -24,10 +24,10 @@ class MatchedCorrelation(MetricMethod):
 
     def measure(self, pair: LayerPair) -> tuple[Measurement, ...]:
         """The value in the alignment's directions and their mean; N3c as decomposition."""
-        if reason := pair.undefined("none"):
+        if reason := pair.why_unmatched:
             return undefined(reason, ("both",))
         if not all(len(matching.index_a) for matching in pair.matches.values()):
-            return undefined("too_few_matches", tuple({*pair.matches, "both"}))
+            return undefined("too_few_matches", tuple(dict.fromkeys((*pair.matches, "both"))))
         scored = {
             direction: score(pair, matching, 1, "none", len(matching.index_a), null=True)
             for direction, matching in pair.matches.items()

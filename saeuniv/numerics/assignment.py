@@ -6,6 +6,10 @@ import numpy as np
 from jaxtyping import Float, Int
 from scipy.optimize import linear_sum_assignment
 
+# Latents that share no token correlate exactly 0, so that many matchings have the same total. Rounding of
+# other entries (1e-16, different on every machine) would choose among them; here it cannot.
+_COMPARED_DECIMALS = 9
+
 
 class Matching(NamedTuple):
     """Matches of one latent of A with one of B, in ascending order of `index_a`."""
@@ -24,14 +28,14 @@ def hungarian(similarity: Float[np.ndarray, "latents_a latents_b"]) -> Matching:
     """The one-to-one matching of min(latents_a, latents_b) pairs with the largest total similarity.
 
     Non-positive pairs are kept, so that the number of pairs is the same for the data and for every
-    draw of a null. O(n^3) time (Crouse 2016, the algorithm in scipy); equal input gives equal output,
-    also where several matchings have the same total.
+    draw of a null. O(n^3) time (Crouse 2016, the algorithm in scipy). Compared to nine decimals: equal
+    input gives equal output, also where several matchings have the same total and beside rounding.
 
     Raises:
         ValueError: if an entry is not finite.
     """
     _require_finite(similarity)
-    index_a, index_b = linear_sum_assignment(similarity, maximize=True)
+    index_a, index_b = linear_sum_assignment(np.round(similarity, _COMPARED_DECIMALS), maximize=True)
     return _matching(similarity, index_a, index_b)
 
 

@@ -66,7 +66,7 @@ def shifted_correlations(
 
     Row q of A meets row q + s of B, under A's group labels: B's group means are recomputed, as the
     identity of r_w needs one label per row for both sides. The correlations of all shifts come from one
-    product per frequency. Memory: 12 bytes x sequences x (latents_a + groups) x latents_b.
+    product per frequency. Memory: `shifted_correlations_bytes`.
     """
     half, groups = a.half, a.half.groups[condition]
     n_groups, n_a = len(groups.counts), a.n_latents
@@ -86,9 +86,13 @@ def shifted_correlations(
 
 
 def shifted_correlations_bytes(a: HalfLatents, b: HalfLatents, *, condition: str) -> int:
-    """Memory that `shifted_correlations` needs."""
-    n_groups = len(a.half.groups[condition].counts)
-    return 12 * a.half.n_sequences * (a.n_latents + n_groups) * b.n_latents
+    """Memory that `shifted_correlations` needs at its peak.
+
+    8 bytes a sequence in spectra and 4 in shifts: of A's latents and groups with each latent of B, and
+    of A's latents and groups themselves at each position, which counts where the groups are many.
+    """
+    half, n_groups = a.half, len(a.half.groups[condition].counts)
+    return 12 * half.n_sequences * (a.n_latents + n_groups) * (b.n_latents + half.positions)
 
 
 def permutations(n: int, *, draws: int, seed: int) -> Iterator[Int[np.ndarray, " n"]]:

@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from saeuniv.report.layer_pairs import LayerPair, equal_depth, row_at, shown
-from saeuniv.report.meaning import HEADLINE
+from saeuniv.report.meaning import HEADLINE, TRAINED, training
 from saeuniv.report.numbers import number
 from saeuniv.results import Results, Row
 
@@ -54,12 +54,13 @@ def summary_table(results: Results, control: Results | None) -> Table:
         box=box.SIMPLE_HEAD,
     )
     table.add_column("")
-    for header in ("layer", "trained [interval]", "untrained [interval]", "null mean", "p"):
+    own = "trained" if training(results) == TRAINED else "value"
+    for header in ("layer", f"{own} [interval]", "untrained [interval]", "null mean", "p"):
         table.add_column(escape(header), justify="left" if "[" in header else "right", no_wrap=True)
     for metric in dict.fromkeys((primary, *_NAMES)):
         if metric in results.metrics:
             _add_metric(table, results, control, metric, pairs)
-    for name, text in (("FVU of A / B", _fvu), ("eligible of alive latents, A / B", _counts)):
+    for name, text in (("FVU of A / B", _fvu), ("eligible of alive, A / B", _counts)):
         for place, pair in enumerate(pairs):
             cells = [text(row_at(source, primary, pair)) for source in (results, control)]
             table.add_row("" if place else name, str(pair), *cells)

@@ -1,13 +1,14 @@
 """What the numbers of one run mean, in words computed from its rows, and the acceptance of the science."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from saeuniv.report.layer_pairs import LayerPair, equal_depth, row_at
 from saeuniv.report.numbers import listed, number
 from saeuniv.results import Results, Row
 
 HEADLINE = "partial_correlation"
+TRAINED, MIXED, UNTRAINED = "trained", "mixed", "untrained"
 RAW = "raw_correlation"
 _GIVEN = {
     HEADLINE: "the current {unit}",
@@ -40,11 +41,22 @@ def meaning(results: Results, control: Results | None) -> str:
     "Above" means that the document intervals are disjoint. The last tokens are called by the
     `token_unit` of the summary ("byte" in the embedded experiment). What is missing is said to be.
     """
+    kind = training(results)
+    if kind != TRAINED:
+        who = "Both models are" if kind == UNTRAINED else "One of the two models is"
+        return f"{_against_null(results)} {who} untrained: nothing here was learnt by both."
     if control is None:
         nothing = "Without an untrained control (control=untrained) this says nothing about learning."
         return f"{_against_null(results)} {nothing}"
     sentences = (_ratio(results, control), _above(results, control), _raw(results, control), _DEMONSTRATION)
     return " ".join(filter(None, sentences))
+
+
+def training(results: Results) -> str:
+    """Whether the two models are trained, untrained, or one of each (mixed), by the summary."""
+    untrained = results.summary.get("untrained", [])
+    count = len(cast(list[str], untrained))
+    return (TRAINED, MIXED, UNTRAINED)[count]
 
 
 def acceptance(results: Results, control: Results | None) -> list[Check]:

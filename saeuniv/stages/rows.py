@@ -163,7 +163,9 @@ def _unlike(scores: Scores, control: Scores | None) -> tuple[str, ...]:
 def _null_rows(pair: PairScores, described: Described) -> Iterator[NullRow]:
     for measurement in pair.scores.measurements:
         for name, draws in measurement.nulls.items():
-            judged = measurement.value is not None and name not in DECOMPOSITIONS
+            is_primary = name == pair.metric.primary_null
+            refused = measurement.empty.get("p_value", "") if is_primary else ""
+            judged = name not in DECOMPOSITIONS and not refused and len(draws) > 0
             yield NullRow(
                 comparison=described.comparison,
                 layer_a=pair.layer_a,
@@ -171,13 +173,13 @@ def _null_rows(pair: PairScores, described: Described) -> Iterator[NullRow]:
                 metric=pair.metric.name,
                 direction=measurement.direction,
                 null=name,
-                is_primary=name == pair.metric.primary_null,
+                is_primary=is_primary,
                 mean=float(draws.mean()) if len(draws) else None,
                 std=float(draws.std(ddof=1)) if len(draws) > 1 else None,
                 q95=float(np.quantile(draws, 0.95, method="higher")) if len(draws) else None,
                 draws=len(draws),
                 p_value=p_value(measurement.value, draws)
-                if judged and measurement.value is not None and len(draws)
+                if judged and measurement.value is not None
                 else None,
-                reason="" if len(draws) else "no_null",
+                reason=refused or ("" if len(draws) else "no_null"),
             )

@@ -7,11 +7,12 @@ import scipy.stats
 from saeuniv.compare import CompareSettings, compare_latents
 from saeuniv.config import Bootstrap, Eligibility
 from saeuniv.metrics import PartialCorrelation, RawCorrelation
-from saeuniv.metrics.held_out import cross_fitted
+from saeuniv.metrics.held_out import cross_fitted, score
 from saeuniv.metrics.layer_pair import DrawSettings, LayerPair, make_draws
+from saeuniv.numerics.assignment import Matching
 from saeuniv.numerics.latents import Floors, prepare_layer
 from saeuniv.numerics.rows import make_halves
-from tests.synthetic import dense_partial, streams
+from tests.synthetic import FLOORS, dense_partial, streams
 
 FEW = Eligibility(min_firings=5)
 QUICK = Bootstrap(draws=200)
@@ -30,9 +31,9 @@ def results(data, *metrics, eligibility=FEW):
     return {(each.metric, each.direction): each for each in found}
 
 
-def layer_pair(data, *, draws=100):
+def layer_pair(data, *, draws=100, floors=FLOORS):
     halves = make_halves(data.documents, data.groups, positions=data.positions)
-    a, b = (prepare_layer(side, halves, floors=Floors(5, 0.5, 0.01)) for side in (data.a, data.b))
+    a, b = (prepare_layer(side, halves, floors=floors) for side in (data.a, data.b))
     settings = DrawSettings(0, 19, 2, 0, draws, min_documents=20, min_effective_documents=15)
     return LayerPair(a, b, make_draws(halves, settings), min_df_share=0.5)
 
@@ -182,9 +183,112 @@ def test_without_eligible_latents_the_value_is_undefined_with_a_reason():
     assert (row.value, row.p_value, row.reason) == (None, None, "no_eligible_latents")
 
 
-def test_labels_that_leave_few_degrees_of_freedom_are_refused():
+def test_labels_that_leave_few_degrees_of_freedom_are_refused_and_half_of_them_is_enough():
     data = streams(seed=0)
-    unique = {**data.groups, "token": np.arange(len(data.documents)) // 2}
-    rare = np.random.default_rng(0).permutation(unique["token"])
-    row = results(data._replace(groups={**unique, "token": rare}), PartialCorrelation())
-    assert row["partial_correlation", "both"].reason in ("few_degrees_of_freedom", "no_eligible_latents")
+    # Two rows to a label within each half leave half of the rows as degrees of freedom.
+    half = np.concatenate([each.rows for each in make_halves(data.documents, {}, positions=data.positions)])
+    label = np.empty(len(half), np.int64)
+    label[half] = np.arange(len(half)) // 2
+    once = np.where(label < 2, np.arange(len(label)) + len(label), label)
+    for labels, reason in ((label, ""), (once, "few_degrees_of_freedom")):
+        pair = layer_pair(data._replace(groups={**data.groups, "token_bigram": labels}))
+        (measured,) = {each.reason for each in cross_fitted(pair, "token_bigram", null=False)}
+        assert measured == reason
+
+
+def dense_folds(pair, condition="token"):
+    """By fold: the matches of both directions, and unit residuals of A and B on the evaluation half."""
+
+    def residual(side, labels):
+        z = side.matrix.toarray()
+        for label in np.unique(labels):
+            z[labels == label] -= z[labels == label].mean(axis=0)
+        return z / np.linalg.norm(z, axis=0)
+
+    halves = []
+    for x, y in zip(pair.a.halves, pair.b.halves, strict=True):
+        labels = x.half.groups[condition].ids
+        halves.append((residual(x, labels), residual(y, labels)))
+    for match, evaluate in ((0, 1), (1, 0)):
+        r = halves[match][0].T @ halves[match][1]
+        forward = [(i, row.argmax()) for i, row in enumerate(r) if row.max() > 0]
+        backward = [(row.argmax(), j) for j, row in enumerate(r.T) if row.max() > 0]
+        yield evaluate, {"a_to_b": np.array(forward), "b_to_a": np.array(backward)}, *halves[evaluate]
+
+
+@pytest.fixture(scope="module")
+def unequal():
+    """Widths that differ, so that the directions do, and halves of unequal length."""
+    data = streams(seed=11, shared=10, n_latents=24, n_documents=61)
+    pair = layer_pair(data._replace(b=data.b[:, :17]))
+    return pair, {each.direction: each for each in cross_fitted(pair, "token", null=True)}
+
+
+@pytest.mark.parametrize("direction", ["a_to_b", "b_to_a"])
+def test_every_draw_of_the_null_shifts_b_in_both_folds_by_the_same_sequences(unequal, direction):
+    pair, found = unequal
+    n_latents = {"a_to_b": pair.a.n_eligible, "b_to_a": pair.b.n_eligible}[direction]
+    rows = pair.draws.n_sequences * pair.a.halves[0].half.positions
+    for draw in (0, 9, len(pair.draws.shifts) - 1):
+        expected = []
+        for _, matches, x, y in dense_folds(pair):
+            index_a, index_b = matches[direction].T
+            moved = np.roll(y[:rows], -pair.draws.shifts[draw] * pair.a.halves[0].half.positions, axis=0)
+            expected.append((x[:rows][:, index_a] * moved[:, index_b]).sum() / n_latents)
+        assert found[direction].nulls["document_shift"][draw] == pytest.approx(np.mean(expected), abs=1e-6)
+
+
+@pytest.mark.parametrize("direction", ["a_to_b", "b_to_a"])
+def test_every_bootstrap_draw_resamples_the_documents_of_both_evaluation_halves(unequal, direction):
+    pair, found = unequal
+    n_latents = {"a_to_b": pair.a.n_eligible, "b_to_a": pair.b.n_eligible}[direction]
+    for draw in (0, 42):
+        expected = []
+        for half, matches, x, y in dense_folds(pair):
+            index_a, index_b = matches[direction].T
+            weights = pair.draws.weights[half][draw][pair.a.halves[half].half.documents][:, None]
+            u, v = x[:, index_a], y[:, index_b]
+            scale = np.sqrt((weights * u * u).sum(axis=0) * (weights * v * v).sum(axis=0))
+            expected.append(((weights * u * v).sum(axis=0) / scale).sum() / n_latents)
+        assert found[direction].bootstrap[draw] == pytest.approx(np.mean(expected), abs=1e-10)
+
+
+def test_both_directions_are_averaged_draw_by_draw(unequal):
+    _, found = unequal
+    forward, backward, both = (found[direction] for direction in ("a_to_b", "b_to_a", "both"))
+    assert both.value == pytest.approx((forward.value + backward.value) / 2)
+    np.testing.assert_allclose(both.bootstrap, (forward.bootstrap + backward.bootstrap) / 2)
+    nulls = [each.nulls["document_shift"] for each in (forward, backward, both)]
+    np.testing.assert_allclose(nulls[2], (nulls[0] + nulls[1]) / 2, atol=1e-12)
+
+
+@pytest.mark.parametrize("scale", [1e-12, 1e12])
+def test_intervals_do_not_depend_on_the_scale_of_activations(scale):
+    data = streams(seed=12, shared=10, n_latents=20)
+    scaled = data._replace(a=data.a * scale, b=data.b * scale)
+    before, after = (cross_fitted(layer_pair(each), "token", null=False)[-1] for each in (data, scaled))
+    np.testing.assert_allclose(after.bootstrap, before.bootstrap, atol=1e-9)
+
+
+def test_a_latent_that_its_label_determines_on_the_evaluation_half_is_zero_in_every_bootstrap_draw():
+    """Its residuals are rounding there: of two, the correlation could be anything."""
+    data = streams(seed=13, shared=20, n_latents=20, persistence=0.0)
+    levels = 1000 * np.random.default_rng(0).random((2, 12))
+    first, _ = make_halves(data.documents, {}, positions=data.positions)
+    a, b = data.a.toarray(), data.b.toarray()[:, data.permutation]
+    determined = np.ones(len(a), bool)
+    determined[first.rows] = False
+    # No multiples of a binary fraction: their sums round.
+    fires = data.groups["token"][determined] % 3 == 0
+    a[determined, 0], b[determined, 0] = levels[:, data.groups["token"][determined]] * fires
+    pair = layer_pair(data._replace(a=type(data.a)(a), b=type(data.b)(b)), floors=Floors(5, 0.9, 0.0))
+    folds = [[score_of(pair, half, chosen) for chosen in (0, 1)] for half in (0, 1)]
+    assert folds[0][0].value > 0.5 and abs(folds[0][0].bootstrap).min() > 0.2
+    assert folds[1][0].value == 0 and not folds[1][0].bootstrap.any()
+    assert folds[1][1].value > 0.5 and abs(folds[1][1].bootstrap).min() > 0.2
+
+
+def score_of(pair, half, latent):
+    """The planted partners of one latent, scored on a half."""
+    matching = Matching(np.array([latent]), np.array([latent]), np.array([1.0]))
+    return score(pair, matching, half, "token", 1, null=False)

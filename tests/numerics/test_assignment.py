@@ -51,6 +51,17 @@ def test_hungarian_keeps_non_positive_pairs_so_that_their_number_is_fixed() -> N
     assert (matching.similarity < 0).all()
 
 
+def test_hungarian_does_not_let_rounding_choose_among_equal_matchings() -> None:
+    """Latents that share no token correlate exactly 0: many matchings have the largest total."""
+    rng = np.random.default_rng(0)
+    similarity = rng.integers(-3, 4, size=(20, 25)) / 8
+    matching = hungarian(similarity)
+    for _ in range(20):
+        rounded = similarity + 1e-15 * rng.normal(size=similarity.shape)
+        assert (hungarian(rounded).index_b == matching.index_b).all()
+    assert (matching.similarity == similarity[matching.index_a, matching.index_b]).all()
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_a_planted_permutation_is_recovered(method) -> None:
     similarity, order = planted(40, 40, seed=0)

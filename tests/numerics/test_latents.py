@@ -39,6 +39,58 @@ def test_firings_on_tokens_seen_once_do_not_count():
     assert layer.eligibility.eligible.tolist() == [False, True]
 
 
+def firing_at(rows, n=400):
+    latent = np.zeros(n)
+    latent[rows] = 1.0 + np.random.default_rng(len(rows)).random(len(rows))
+    return latent
+
+
+def test_the_floors_are_met_at_equality_in_each_half():
+    """Rate at most one half, at least ten firings; one more or less in either half decides."""
+    halves = columns(lambda token, t: 1.0 * t)[1]
+    first, second = np.arange(200), np.arange(200, 400)
+    latents = {
+        "ten": [*first[::20], *second[::20]],
+        "nine on D1": [*first[::20][:9], *second[::10]],
+        "nine on D2": [*first[::10], *second[::20][:9]],
+        "half": [*first[::2], *second[1::2]],
+        "above half on D1": [*first[:101], *second[::2]],
+        "above half on D2": [*first[::2], *second[:101]],
+    }
+    layer = prepare_layer(
+        sp.csr_array(np.stack([firing_at(rows) for rows in latents.values()], axis=1)), halves, floors=FLOORS
+    )
+    passed = dict(zip(latents, layer.eligibility.eligible.tolist(), strict=True))
+    assert passed == {name: name in ("ten", "half") for name in latents}
+
+
+def test_nine_firings_on_repeated_tokens_and_many_on_single_ones_are_too_few():
+    n = 400
+    token = np.where(np.arange(n) % 4 == 0, 1000 + np.arange(n), np.arange(n) % 4)
+    halves = make_halves(np.repeat([0, 1], n // 2), {"token": token}, positions=10)
+    single, repeated = (np.flatnonzero((token >= 1000) == kind) for kind in (True, False))
+    nine, ten = (
+        firing_at([*single, *repeated[repeated < 200][:k], *repeated[repeated >= 200][:k]]) for k in (9, 10)
+    )
+    layer = prepare_layer(sp.csr_array(np.stack([nine, ten], axis=1)), halves, floors=FLOORS)
+    assert layer.eligibility.eligible.tolist() == [False, True]
+
+
+@pytest.mark.parametrize(("floor", "passes"), [(0.99, True), (1.01, False)])
+def test_the_floor_on_variance_within_the_token_is_a_share_of_the_variance_of_each_half(floor, passes):
+    data = streams(seed=0, n_latents=1, token_latents=1)
+    halves = make_halves(data.documents, data.groups, positions=data.positions)
+    shares = []
+    for half in halves:
+        z, token = data.a.toarray()[half.rows, 0], data.groups["token"][half.rows]
+        within = sum(((z[token == t] - z[token == t].mean()) ** 2).sum() for t in np.unique(token))
+        shares.append(within / ((z - z.mean()) ** 2).sum())
+    layer = prepare_layer(data.a, halves, floors=Floors(5, 0.5, floor * min(shares)))
+    assert layer.eligibility.eligible.tolist() == [passes]
+    if passes:
+        assert min(shares) < layer.eligibility.context_share < max(shares)
+
+
 def test_dense_latents_and_latents_that_the_token_determines_are_left_out():
     rng = np.random.default_rng(2)
     dense = lambda token, t: rng.random(len(t)) + 0.1  # noqa: E731

@@ -1,3 +1,5 @@
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -9,6 +11,7 @@ from saeuniv.numerics.nulls import (
     fixed_match_shifts,
     permutations,
     shifted_correlations,
+    shifted_correlations_bytes,
     within_group_shuffle,
 )
 from saeuniv.numerics.rows import make_halves
@@ -72,6 +75,20 @@ def test_shifted_correlations_equal_the_definition_under_the_labels_of_a(half_pa
     for shift, got in zip(shifts, shifted_correlations(a, b, shifts, condition=condition), strict=True):
         expected = dense_partial(a.matrix.toarray(), rolled(b, shift), labels)
         np.testing.assert_allclose(got, expected, atol=2e-5)
+
+
+def test_the_memory_of_shifted_correlations_is_foreseen(half_pair):
+    a, b = half_pair
+    shifts = np.array([5])
+    for condition in ("token", "token_trigram"):
+        next(iter(shifted_correlations(a, b, shifts, condition=condition)))
+        # B's spectrum is kept for its other pairs: only what one pair needs is foreseen.
+        tracemalloc.start()
+        next(iter(shifted_correlations(a, b, shifts, condition=condition)))
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        foreseen = shifted_correlations_bytes(a, b, condition=condition)
+        assert 0.5 * foreseen < peak < 1.3 * foreseen, condition
 
 
 def test_draws_are_without_replacement_and_do_not_depend_on_how_many_are_asked():

@@ -1,0 +1,107 @@
+"""`python -m benchmarks [demo|disk|startup|compare|readme]`: all parts but the last, or one of them."""
+
+import argparse
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.text import Text
+
+from benchmarks.machine import corpus_sha256, machine
+
+if TYPE_CHECKING:
+    from benchmarks.section import Section
+
+_ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+def main() -> None:
+    """Run the parts asked for and print one report.
+
+    Raises:
+        SystemExit: 1 where a bound does not hold.
+    """
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("part", nargs="?", choices=[*PARTS, "readme"], help="one part; unset: all but readme")
+    part = parser.parse_args().part
+    # Before numpy is imported, which every part does in its function: one thread, as in saeuniv's workers.
+    os.environ.update(dict.fromkeys(_ONE_THREAD, "1"))
+    runs = {"readme": _readme}.get(part) or PARTS.get(part)
+    report([runs] if runs else list(PARTS.values()))
+
+
+def report(runs: "list[Callable[[], Section]]") -> None:
+    """Print the machine, then each part as it ends.
+
+    Raises:
+        SystemExit: 1 where a bound does not hold.
+    """
+    from saeuniv.report.console import console
+
+    for line in (*machine().lines(), f"corpus  sha256 {corpus_sha256()}"):
+        console().print(Text(line))
+    faults = [fault for run in runs for fault in _printed(run())]
+    raise SystemExit(1 if faults else 0)
+
+
+def _printed(section: "Section") -> tuple[str, ...]:
+    from saeuniv.report.console import console
+
+    out = console()
+    out.print()
+    out.print(Text(section.title, style="bold"))
+    for item in section.body:
+        out.print(Text(item) if isinstance(item, str) else item)
+    for fault in section.faults:
+        out.print(Text(f"FAULT {fault}"))
+    return section.faults
+
+
+def _demo() -> "Section":
+    from benchmarks import demo
+
+    with tempfile.TemporaryDirectory() as folder:
+        return demo.section(demo.run_demo(Path(folder)))
+
+
+def _disk() -> "Section":
+    from benchmarks import disk
+
+    return disk.section()
+
+
+def _startup() -> "Section":
+    from benchmarks import startup
+
+    return startup.section()
+
+
+def _compare() -> "Section":
+    from benchmarks import compare
+
+    return compare.section()
+
+
+def _readme() -> "Section":
+    from benchmarks import demo, readme
+
+    with tempfile.TemporaryDirectory() as folder:
+        run = demo.run_demo(Path(folder))
+        section = demo.section(run)
+        # Numbers that do not hold are not written down.
+        written = () if section.faults else readme.write(run)
+        names = ", ".join(str(path.relative_to(readme.ROOT)) for path in written) or "nothing"
+        return section._replace(body=(*section.body, f"written: {names}"))
+
+
+PARTS: "dict[str, Callable[[], Section]]" = {
+    "demo": _demo,
+    "disk": _disk,
+    "startup": _startup,
+    "compare": _compare,
+}
+
+if __name__ == "__main__":
+    main()

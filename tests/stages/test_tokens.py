@@ -1,0 +1,30 @@
+"""Token sets: rows are grouped by the tokens that the model has just read."""
+
+import numpy as np
+import pytest
+
+from saeuniv.stages.tokens import HeldOut
+
+
+@pytest.mark.parametrize("skip_first", [2, 4])
+def test_rows_of_a_group_share_their_last_tokens_and_no_other_rows_do(skip_first: int) -> None:
+    ids = np.random.default_rng(0).integers(0, 3, (5, 12)).astype(np.int32)
+    groups = HeldOut(ids, np.arange(5)).groups(skip_first)
+    for name, n_tokens in (("token", 1), ("token_bigram", 2), ("token_trigram", 3)):
+        read = [
+            tuple(row[place - n_tokens + 1 : place + 1].tolist())
+            for row in ids
+            for place in range(skip_first, ids.shape[1])
+        ]
+        labels = groups[name].tolist()
+        assert len(labels) == len(read) == 5 * (12 - skip_first)
+        # One label for each text, one text for each label.
+        assert len(set(zip(labels, read, strict=True))) == len(set(labels)) == len(set(read))
+
+
+def test_large_vocabularies_do_not_overflow() -> None:
+    ids = np.array([[250_000, 0, 249_999, 1, 250_000, 0, 249_999]], dtype=np.int32)
+    groups = HeldOut(ids, np.zeros(1, dtype=np.int64)).groups(2)
+    trigram = groups["token_trigram"]
+    assert trigram[0] == trigram[-1]
+    assert len(set(trigram.tolist())) == 4

@@ -1,0 +1,185 @@
+"""What the README says can be done is done by some test; its numbers are there, its links lead somewhere."""
+
+import ast
+import ipaddress
+import re
+import shlex
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import numpy as np
+import pytest
+
+from benchmarks.readme import ELIGIBLE, FVU, METRICS, parse_block
+from saeuniv.preflight import preflight
+from saeuniv.results import write_results
+from tests.synthetic import streams
+from tests.test_preflight import TEXT, write_dictionaries, write_model
+
+ROOT = Path(__file__).resolve().parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+THIS = "tests/test_readme.py::test_commands_of_the_readme_pass_preflight"
+CI = ".ci/run"
+
+# Every command of a ```bash block, and what runs it. A command that is not here fails until it is.
+COVERED = {
+    "make demo": "tests/demo/test_demo.py::test_the_cold_run_is_within_its_cpu_time",
+    "make test": CI,
+    "make check": CI,
+    "make test-demo": CI,
+    "make bench": "tests/test_benchmarks.py::test_a_bound_that_does_not_hold_ends_the_report_with_1",
+    "python launch.py": "tests/demo/test_demo.py::test_the_cold_run_is_within_its_cpu_time",
+    "python launch.py --help": "tests/test_command_line.py::test_help_lists_the_groups_and_five_examples",
+    "python launch.py --cfg job": (
+        "tests/test_command_line.py::test_showing_the_configuration_is_quick_and_writes_nothing"
+    ),
+    "python launch.py experiment=tiny_seeds": THIS,
+    "python launch.py -m alignment=max_corr,mutual_nn,hungarian": THIS,
+    "python launch.py layers.a=0-3:2 layers.b=last metrics=[partial_correlation,cka]": THIS,
+    "python launch.py a=local a.path=models/a b=local b.path=models/b sae=train width=x8 sae.k=32 "
+    "data=text data.path=text data.held_out=0.3": THIS,
+    "python launch.py a=local a.path=models/a b=local b.path=models/b sae_a=local sae_a.path=saes/a "
+    "sae_b=local sae_b.path=saes/b data=text data.path=text control=none": THIS,
+}
+
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s)>\]\"'`|]+")
+# Folders that only a particular machine has; `~` and relative ones are the reader's own.
+OWN_PATH = re.compile(r"(?<![\w.~/<>:-])/(?:home|root|Users|tmp|work|mnt|opt|srv|scratch|data|var|private)\b")
+
+
+def blocks(markdown: str, language: str) -> list[str]:
+    return [body for found, body in BLOCK.findall(markdown) if found == language]
+
+
+def commands(markdown: str) -> list[str]:
+    """Commands of the bash blocks, continued lines joined, without comments and prompts."""
+    lines = "\n".join(blocks(markdown, "bash")).replace("\\\n", " ").splitlines()
+    plain = (re.sub(r"(^|\s)#.*", "", line).removeprefix("$ ") for line in lines)
+    return [" ".join(line.split()) for line in plain if line.strip()]
+
+
+def unlisted(markdown: str) -> list[str]:
+    return [command for command in commands(markdown) if command not in COVERED]
+
+
+def unfit_urls(markdown: str) -> list[str]:
+    """Addresses that a reader elsewhere cannot open safely."""
+    return [url for url in URL.findall(markdown) if not _is_public(url)]
+
+
+def _is_public(url: str) -> bool:
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        named = "." in host and not host.endswith((".local", ".internal", ".lan", ".localdomain"))
+        return parts.scheme == "https" and named and parts.username is None and parts.port is None
+    return False
+
+
+def test_every_command_is_run_by_some_test():
+    assert commands(README)
+    assert unlisted(README) == [], "List the command in COVERED with the test that runs it."
+
+
+def test_a_new_command_is_noticed():
+    assert unlisted("```bash\nmake demo\n$ make  new \\\n  FAST=1  # soon\n\n```") == ["make new FAST=1"]
+    assert unlisted("```python\nmake new\n```") == []
+
+
+@pytest.mark.parametrize("place", sorted(set(COVERED.values())))
+def test_what_covers_a_command_exists(place: str):
+    file, _, name = place.partition("::")
+    text = (ROOT / file).read_text(encoding="utf-8")
+    if place == CI:
+        covered = {command for command, by in COVERED.items() if by == CI}
+        assert covered <= set(text.splitlines())
+        return
+    functions = {node.name for node in ast.parse(text).body if isinstance(node, ast.FunctionDef)}
+    assert name in functions
+
+
+def test_every_target_named_is_in_the_makefile():
+    targets = set(re.findall(r"^([a-z][a-z-]*):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    named = set(re.findall(r"^make ([a-z-]+)", "\n".join(COVERED), re.MULTILINE))
+    assert named | set(re.findall(r"`make ([a-z-]+)", README)) <= targets
+
+
+@pytest.mark.parametrize("command", [each for each in COVERED if each.startswith("python launch.py")])
+def test_commands_of_the_readme_pass_preflight(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("SAEUNIV_STORE", str(tmp_path / "store"))
+    monkeypatch.delenv("SAEUNIV_CONFIG_DIR", raising=False)
+    monkeypatch.chdir(tmp_path)
+    for side in "ab":
+        write_model(tmp_path / "models" / side)
+        write_dictionaries(tmp_path / "saes" / side, range(4))
+    (tmp_path / "text").mkdir()
+    for number in range(4):
+        (tmp_path / "text" / f"{number}.txt").write_text(f"{number} {TEXT}")
+    argv = shlex.split(command)[2:]
+    checked = preflight(argv)
+    assert checked.faults == ()
+    assert bool(checked.cells) == (not {"--help", "--cfg"} & set(argv))
+
+
+def test_every_python_block_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make_results):
+    made = make_results(lambda metric, i, j: 0.1, 2, 2)
+    write_results(
+        tmp_path / "multirun" / "single" / "<comparison>",
+        rows=made.rows,
+        null_rows=(),
+        layers_a=made.layers_a,
+        layers_b=made.layers_b,
+        summary={},
+        config="",
+        status={"state": "done"},
+        figures=None,
+    )
+    monkeypatch.chdir(tmp_path)
+    data = streams(n_documents=62, sequences_per_document=1, positions=124, shared=30)
+    decoder = np.random.default_rng(0).standard_normal((30, 8))
+    given = {
+        "latents_a": data.a,
+        "latents_b": data.b,
+        "token": data.groups["token"],
+        "bigram": data.groups["token_bigram"],
+        "trigram": data.groups["token_trigram"],
+        "documents": data.documents,
+        "decoder_a": decoder,
+        "decoder_b": decoder[np.argsort(data.permutation)],
+    }
+    assert blocks(README, "python")
+    for code in blocks(README, "python"):
+        exec(compile(code, "README.md", "exec"), dict(given))
+
+
+def test_the_demo_block_is_there_and_complete():
+    block = parse_block(README)
+    names = [*METRICS, FVU, ELIGIBLE]
+    assert list(block.cells) == [(name, str(layer)) for name in names for layer in range(4)]
+    assert all(len(each) >= 2 for each in block.numbers().values())
+    assert block.meaning.endswith("not a claim about other seeds.")
+    assert "uncommitted" not in block.commit
+
+
+def test_no_path_of_one_machine_is_named():
+    assert OWN_PATH.findall(README) == []
+    assert OWN_PATH.search("written to /home/someone/x") and OWN_PATH.search("(/tmp/x)")
+    assert not OWN_PATH.search("~/text, multirun/single/tmp and https://example.org/data/x")
+
+
+def test_every_address_is_https_to_a_public_page():
+    assert unfit_urls(README) == []
+    bad = ["http://example.org", "https://localhost/x", "https://10.0.0.1/x", "ssh://git@example.org/x"]
+    bad += ["https://pypi.internal/simple", "https://user@example.org/", "file:///x", "https://index:8080/"]
+    assert unfit_urls(" ".join([*bad, "https://example.org/a/b"])) == bad
+
+
+def test_every_link_leads_to_a_file_of_the_repository():
+    targets = [target for target in LINK.findall(README) if "://" not in target and target[0] != "#"]
+    assert targets
+    assert [target for target in targets if not (ROOT / target.partition("#")[0]).is_file()] == []
