@@ -1,6 +1,7 @@
 """The table at the end of a run, and the one console that writes to stdout."""
 
 import sys
+from collections.abc import Callable
 from functools import cache
 
 from rich import box
@@ -53,14 +54,14 @@ def summary_table(results: Results, control: Results | None) -> Table:
         title_justify="left",
         box=box.SIMPLE_HEAD,
     )
-    table.add_column("")
+    table.add_column("", no_wrap=True)
     own = "trained" if training(results) == TRAINED else "value"
     for header in ("layer", f"{own} [interval]", "untrained [interval]", "null mean", "p"):
         table.add_column(escape(header), justify="left" if "[" in header else "right", no_wrap=True)
     for metric in dict.fromkeys((primary, *_NAMES)):
         if metric in results.metrics:
             _add_metric(table, results, control, metric, pairs)
-    for name, text in (("FVU of A / B", _fvu), ("eligible of alive, A / B", _counts)):
+    for name, text in _SIDES:
         for place, pair in enumerate(pairs):
             cells = [text(row_at(source, primary, pair)) for source in (results, control)]
             table.add_row("" if place else name, str(pair), *cells)
@@ -95,16 +96,35 @@ def _value(row: Row | None) -> str:
 
 
 def _fvu(row: Row | None) -> str:
-    if row is None or row.fvu_a is None or row.fvu_b is None:
-        return "-"
-    return f"{number(row.fvu_a, 3)} / {number(row.fvu_b, 3)}"
+    return "-" if row is None else _beside(row.fvu_a, row.fvu_b)
+
+
+def _context(row: Row | None) -> str:
+    return "-" if row is None else _beside(row.context_share_a, row.context_share_b)
+
+
+def _mass(row: Row | None) -> str:
+    return "-" if row is None else _beside(row.eligible_mass_a, row.eligible_mass_b)
+
+
+def _beside(a: float | None, b: float | None) -> str:
+    return f"{'-' if a is None else number(a, 3)}, {'-' if b is None else number(b, 3)}"
 
 
 def _counts(row: Row | None) -> str:
     if row is None:
         return "-"
-    sides = ((row.n_eligible_a, row.n_alive_a), (row.n_eligible_b, row.n_alive_b))
-    return " / ".join("-" if e is None else f"{e} of {'-' if alive is None else alive}" for e, alive in sides)
+    sides = ((row.n_eligible_a, row.n_alive_a, row.d_sae_a), (row.n_eligible_b, row.n_alive_b, row.d_sae_b))
+    return ", ".join("-" if e is None else f"{e}/{alive}/{total}" for e, alive, total in sides)
+
+
+# Rows that say what the two dictionaries are like; those of the control stand beside them.
+_SIDES: tuple[tuple[str, Callable[[Row | None], str]], ...] = (
+    ("FVU", _fvu),
+    ("context share", _context),
+    ("eligible mass", _mass),
+    ("eligible/alive/all", _counts),
+)
 
 
 def _caption(results: Results, control: Results | None, primary: str) -> str:
@@ -116,9 +136,24 @@ def _caption(results: Results, control: Results | None, primary: str) -> str:
         least = number(1 / (1 + row.null_draws), 4)
         draws = f"{row.null_draws} draws, smallest possible p {least}"
         lines.append(f"null: {row.null.replace('_', ' ')} of B ({draws}).")
-    lines.append("[interval]: bootstrap over documents, for these models and dictionaries.")
+    lines.append(
+        "[interval]: bootstrap over documents, for these models and dictionaries. Two numbers: A, B."
+    )
+    lines += _floors(results)
     if control is None:
         lines.append("No untrained control.")
     elif any("unlike_controls" in row.flags.split(";") for row in results.rows):
         lines.append("unlike_controls: untrained dictionaries have less than half the eligible latents.")
     return escape("\n".join(lines))
+
+
+def _floors(results: Results) -> list[str]:
+    """What eligible means in this run, and what the numbers are not adjusted for."""
+    floors = results.summary.get("eligibility")
+    if not isinstance(floors, dict):
+        return []
+    return [
+        f"eligible: in each half {floors['min_firings']} firings or more on tokens seen twice, on at most "
+        f"{floors['max_rate']} of the rows, within-token share {floors['min_within_share']} or more.",
+        "context share: variance within tokens. Not adjusted for width: more candidates, higher best match.",
+    ]

@@ -48,7 +48,13 @@ def meaning(results: Results, control: Results | None) -> str:
     if control is None:
         nothing = "Without an untrained control (control=untrained) this says nothing about learning."
         return f"{_against_null(results)} {nothing}"
-    sentences = (_ratio(results, control), _above(results, control), _raw(results, control), _DEMONSTRATION)
+    sentences = (
+        _ratio(results, control),
+        _left(results, control),
+        _above(results, control),
+        _raw(results, control),
+        _DEMONSTRATION,
+    )
     return " ".join(filter(None, sentences))
 
 
@@ -136,6 +142,31 @@ def _ratio(results: Results, control: Results) -> str:
         f"Given {given}, the latents of the trained pair correlate {mean_t / mean_u:.1f} times as much as "
         f"those of the untrained pair at layers >= 1 ({means})."
     )
+
+
+def _left(results: Results, control: Results) -> str:
+    """How much of the gap to the untrained pair is left when more of the past is given."""
+    gaps = {metric: _gap(results, control, metric) for metric in _GIVEN}
+    whole = gaps.pop(HEADLINE)
+    left = {metric: gap / whole for metric, gap in gaps.items() if gap is not None and whole and whole > 0}
+    if whole is None or not left:
+        return ""
+    first, *more = [
+        f"{max(share, 0.0):.0%} {{}}given {_given(results, each)}" for each, share in left.items()
+    ]
+    most = "most of it is carried by these" if min(left.values()) < 0.5 else "most of it goes beyond these"
+    parts = " and ".join([first.format("is left "), *(each.format("") for each in more)])
+    return f"Of this gap ({number(whole)}) {parts}: {most}."
+
+
+def _gap(results: Results, control: Results, metric: str) -> float | None:
+    """Mean difference of the trained and the untrained pair at layers >= 1."""
+    beside = [each for each in _beside(results, control, metric) if each.pair.beyond_first]
+    values = [(each.trained.value, each.untrained.value) for each in beside]
+    gaps = [
+        trained - untrained for trained, untrained in values if trained is not None and untrained is not None
+    ]
+    return sum(gaps) / len(gaps) if gaps and len(gaps) == len(values) else None
 
 
 def _above(results: Results, control: Results) -> str:

@@ -66,18 +66,29 @@ def test_the_primary_metric_comes_first_and_stricter_ones_follow(pair):
         "given bigram",
         "given trigram",
         "raw correlation",
-        "FVU of A / B",
-        "eligible of alive",
+        "FVU",
+        "context share",
+        "eligible mass",
+        "eligible/alive/all",
     ]
     places = [text.index(_line(text, start)) for start in starts]
-    assert places[0] < places[1] < places[2] < places[3] < places[4] < places[5]
+    assert places == sorted(places)
 
 
 def test_quality_of_both_sides_stands_in_the_same_table(pair):
     text = _text(*pair)
-    assert " ".join(_line(text, "FVU of A / B").split()).endswith("0 .110 / .120 .050 / .120")
-    assert "150 of 200 / 160 of 210" in _line(text, "eligible of alive")
-    assert "70 of 90 / 160 of 210" in _line(text, "eligible of alive")
+    assert " ".join(_line(text, "FVU").split()).endswith("0 .110, .120 .050, .120")
+    assert " ".join(_line(text, "context share").split()).endswith("0 .300, .310 .300, .310")
+    assert " ".join(_line(text, "eligible mass").split()).endswith("0 .900, .910 .900, .910")
+    counts = _line(text, "eligible/alive/all")
+    assert "150/200/256, 160/210/256" in counts and "70/90/256, 160/210/256" in counts
+
+
+def test_what_eligible_means_in_this_run_is_printed(pair):
+    floors = {"min_firings": 10, "max_rate": 0.5, "min_within_share": 0.01}
+    text = " ".join(_text(dataclasses.replace(pair[0], summary={"eligibility": floors}), pair[1]).split())
+    assert "in each half 10 firings or more on tokens seen twice, on at most 0.5 of the rows" in text
+    assert "Not adjusted for width" in text
 
 
 def test_the_caption_says_what_is_what(pair):

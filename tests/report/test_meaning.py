@@ -58,6 +58,17 @@ def test_the_measured_pattern_is_told_as_it_was_measured(pair):
     assert text.endswith("are a demonstration, not a claim about other seeds.")
 
 
+def test_how_much_of_the_gap_is_left_given_more_of_the_past_is_computed(pair, grid):
+    # Layers 1-3: gap .228 given one byte, .065 given two (28 %), .016 given three (7 %).
+    text = meaning(*pair)
+    assert "Of this gap (.23) 28% is left given the last two bytes and 7% given the last three bytes" in text
+    assert "most of it is carried by these." in text
+    kept = {**_TRAINED, "partial_correlation_bigram": (0.1, 0.3, 0.3, 0.3)}
+    kept["partial_correlation_trigram"] = (0.1, 0.3, 0.3, 0.3)
+    assert "most of it goes beyond these." in meaning(grid(kept), pair[1])
+    assert "Of this gap" not in meaning(grid({"partial_correlation": (0.1, 0.3, 0.3, 0.3)}), pair[1])
+
+
 def test_exchanged_inputs_tell_the_opposite(pair):
     text = meaning(pair[1], pair[0])
     assert "0.3 times" in text
