@@ -2,7 +2,6 @@
 
 import importlib.metadata
 import logging
-import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,11 +9,12 @@ from pathlib import Path
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from saeuniv.alignments import ALIGNMENTS
 from saeuniv.config import Cell, ConfigError, to_cell
 from saeuniv.config.registry import CONF_DIR, conf_dirs, register
+from saeuniv.config.replay import config_text
 from saeuniv.metrics import METRICS
 
 DONE, FAILED, WRONG_CONFIGURATION, INTERRUPTED = 0, 1, 2, 130
@@ -40,8 +40,7 @@ def run_cell(cfg: DictConfig) -> None:
         return
     united = [each for each in _cells if each.comparison == cell.comparison] or [cell]
     settings = HydraConfig.get()
-    replay = shlex.join(["saeuniv", *settings.overrides.task])
-    config = f"# Replay: {replay}\n{OmegaConf.to_yaml(cfg, resolve=True)}"
+    config = config_text(cfg, settings.overrides.task, united)
     code = _run(united, Path(settings.runtime.output_dir), config)
     _exit_codes[cell.comparison] = code
     if code == INTERRUPTED or (code != DONE and settings.mode != RunMode.MULTIRUN):
@@ -59,10 +58,17 @@ def main() -> None:
         SystemExit: 0 done; 1 work failed; 2 wrong configuration, nothing written; 130 interrupted.
     """
     try:
+        sys.argv[1:] = map(_expand_home, sys.argv[1:])
         raise SystemExit(_main(sys.argv[1:]))
     except KeyboardInterrupt:
         sys.stderr.write("Interrupted. The same command goes on from what is in the store.\n")
         raise SystemExit(INTERRUPTED) from None
+
+
+def _expand_home(argument: str) -> str:
+    """`a.path=~/model` with the home folder in it: bash leaves it as it is, and Hydra cannot read `~`."""
+    key, equals, value = argument.partition("=")
+    return f"{key}={Path(value).expanduser()}" if equals and value.startswith("~/") else argument
 
 
 def _main(argv: Sequence[str]) -> int:

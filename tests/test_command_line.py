@@ -22,7 +22,7 @@ DRIVER = """
 import json, os, sys, types
 
 def run_comparison(cells, *, folder, config, sweep):
-    assert sweep == folder.parent.name and config.startswith("a:")
+    assert sweep == folder.parent.name and config.startswith("# Replay: saeuniv ")
     with open(os.environ["DONE"], "a") as file:
         layers = [cell.a.layers for cell in cells]
         file.write(json.dumps([cells[0].comparison, str(folder), layers]) + "\\n")
@@ -223,3 +223,14 @@ def test_version_is_that_of_saeuniv(
         app.main()
     assert ended.value.code == 0
     assert capsys.readouterr().out == f"saeuniv {importlib.metadata.version('saeuniv')}\n"
+
+
+def test_the_home_folder_may_be_written_as_a_tilde(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr("sys.argv", ["saeuniv", "a=local", "a.path=~/nowhere", "allow_mixed=true"])
+    with pytest.raises(SystemExit) as ended:
+        app.main()
+    assert ended.value.code == 2
+    assert f"found nothing at {tmp_path}/nowhere" in capsys.readouterr().err

@@ -2,10 +2,8 @@
 
 import logging
 import shutil
-import tempfile
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import ClassVar
 
 from saeuniv.config import TrainedSae
@@ -46,8 +44,7 @@ class TrainDictionaries(Task):
         if not missing:
             return
         started = time.monotonic()
-        self.root.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=self.root, prefix=".training-") as scratch:
+        with self.store.scratch() as scratch:
             train_dictionaries(
                 self.model.locate(self.store),
                 read_stream(self.store, self.training),
@@ -56,14 +53,14 @@ class TrainDictionaries(Task):
                 width=self.dictionaries[0].width,
                 seed=self.seed,
                 context_length=self.context_length,
-                out=Path(scratch),
+                out=scratch,
                 progress=progress,
                 revision=self.model.revision,
             )
             share = (time.monotonic() - started) / len(missing)
             for hookpoint, output in missing.items():
                 with self.store.publish(output, seconds=share) as folder:
-                    trained = Path(scratch) / hookpoint.sparsify(self.model.architecture)
+                    trained = scratch / hookpoint.sparsify(self.model.architecture)
                     for file in sorted(trained.iterdir()):
                         shutil.copyfile(file, folder / file.name)
         _log.info("dictionaries: %s trained", self.label)

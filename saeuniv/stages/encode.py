@@ -10,7 +10,8 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
-from jaxtyping import Float, Int
+from jaxtyping import Int
+from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 from saeuniv.hookpoints import Hookpoint
@@ -147,22 +148,52 @@ def read_latents(store: Store, reference: LatentsReference, n_shards: int) -> St
     Raises:
         ArtifactError: a shard is missing or damaged.
     """
-    folders = [store.open(replace(reference.artifact, shard=shard)) for shard in range(n_shards)]
+    folders = _folders(store, reference, n_shards)
     arrays = [load_file(folder / _TENSORS) for folder in folders]
-    about = [json.loads((folder / _QUALITY).read_text()) for folder in folders]
+    fit = _fit(folders)
     counts = np.concatenate([each["counts"] for each in arrays]).astype(np.int64)
     indptr = np.concatenate([[0], np.cumsum(counts)])
     indices = np.concatenate([each["indices"] for each in arrays]).astype(np.int32)
     values = np.concatenate([each["values"] for each in arrays])
-    rows = sum(each["rows"] for each in about)
-    total: Float[np.ndarray, " d_model"] = np.sum([each["input_total"] for each in arrays], axis=0)
-    variance = sum(each["squares"] for each in about) - float(total @ total) / rows
     return StoredLatents(
-        sp.csr_array((values, indices, indptr), shape=(len(counts), about[0]["width"])),
+        sp.csr_array((values, indices, indptr), shape=(len(counts), fit.width)),
         l0=float(counts.mean()),
-        error=sum(each["error"] for each in about),
-        variance=variance,
+        error=fit.error,
+        variance=fit.variance,
     )
+
+
+def recorded_fvu(store: Store, reference: LatentsReference, n_shards: int) -> float:
+    """Share of the variance of all its input that the dictionary left unexplained when it was encoded.
+
+    Raises:
+        ArtifactError: a shard is missing or damaged.
+    """
+    fit = _fit(_folders(store, reference, n_shards))
+    return fit.error / max(fit.variance, 1e-300)
+
+
+class _Fit(NamedTuple):
+    width: int
+    error: float
+    variance: float
+
+
+def _fit(folders: Sequence[Path]) -> _Fit:
+    """How well shards were reconstructed, all together; their values are not read."""
+    about = [json.loads((folder / _QUALITY).read_text()) for folder in folders]
+    total = np.zeros(0)
+    for folder in folders:
+        with safe_open(folder / _TENSORS, framework="numpy") as tensors:
+            part = np.asarray(tensors.get_tensor("input_total"))
+        total = total + part if total.size else part
+    rows = sum(each["rows"] for each in about)
+    variance = sum(each["squares"] for each in about) - float(total @ total) / rows
+    return _Fit(about[0]["width"], sum(each["error"] for each in about), variance)
+
+
+def _folders(store: Store, reference: LatentsReference, n_shards: int) -> list[Path]:
+    return [store.open(replace(reference.artifact, shard=shard)) for shard in range(n_shards)]
 
 
 def shard_cuts(documents: Int[np.ndarray, " sequences"], positions: int) -> list[slice]:

@@ -140,7 +140,8 @@ class Report(Task):
             job_type=self.job_type,
             axes=axes,
         )
-        _log.info("tracking: %s", outcome.message)
+        if outcome.mode != "failed":  # which tracking has warned of itself
+            _log.info("tracking: %s", outcome.message)
 
 
 def _headline(rows: list[Row], metric: str) -> dict[str, object]:

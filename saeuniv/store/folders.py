@@ -60,9 +60,7 @@ class Store:
         fault("before_publish", artifact.kind)
         folder.parent.mkdir(parents=True, exist_ok=True)
         _remove_leftovers(folder.parent)
-        unique = f"{host()}.{os.getpid()}.{secrets.token_hex(4)}"
-        temporary = folder.with_name(f".{folder.name}.{unique}.tmp")
-        temporary.mkdir()
+        temporary = _new_temporary(folder)
         started = time.monotonic()
         try:
             yield temporary
@@ -75,6 +73,20 @@ class Store:
             fault("after_rename", artifact.kind)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
+
+    @contextmanager
+    def scratch(self) -> Generator[Path, None, None]:
+        """A temporary folder in the store for work that is published later."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        temporary = _new_temporary(self.root / "scratch")
+        try:
+            yield temporary
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+    def remove_scratch(self) -> None:
+        """Remove the scratch folders of processes of this machine that died."""
+        _remove_leftovers(self.root)
 
     def open(self, artifact: Artifact) -> Path:
         """Its folder, after the sha256 of every file has been verified (once per process).
@@ -179,6 +191,13 @@ def check_writable(root: Path) -> str | None:
             return None
     except OSError as error:
         return f"{where}, but {path} is not writable ({error.strerror}). Choose another folder: store=..."
+
+
+def _new_temporary(folder: Path) -> Path:
+    """An empty sibling of `folder` whose name says whose it is."""
+    temporary = folder.with_name(f".{folder.name}.{host()}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
+    temporary.mkdir()
+    return temporary
 
 
 def _remove_leftovers(parent: Path) -> None:

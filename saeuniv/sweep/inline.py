@@ -14,14 +14,16 @@ from saeuniv.report.meaning import meaning
 from saeuniv.results import load, write_status
 from saeuniv.stages.report import Report
 from saeuniv.stages.task import Task
-from saeuniv.store import ArtifactError
+from saeuniv.store import ArtifactError, Store
 from saeuniv.sweep.plan import Plan, plan
-from saeuniv.sweep.pool import Advanced, Pool, Spent, discard, pool
+from saeuniv.sweep.pool import Advanced, Ended, Pool, Spent, discard, pool
 from saeuniv.sweep.progress import Display, display
 
 _log = logging.getLogger(__name__)
 
 DONE, FAILED = 0, 1
+
+_LAST_WORDS_SECONDS = 2.0
 
 # What went wrong is said in one sentence by these; anything else is a bug and shows its traceback.
 _SAID_IN_WORDS = (ValueError, ArtifactError, OSError, BrokenProcessPool)
@@ -61,6 +63,7 @@ def run_comparison(cells: Sequence[Cell], *, folder: Path, config: str, sweep: s
     first = cells[0]
     if first.a.model.embedded and first.b.model.embedded:
         console().print(_EMBEDDED, highlight=False)
+    Store(first.store).remove_scratch()
     work = plan(cells, folder=folder, config=config, sweep=sweep)
     for report in work.reports:
         write_status(report.folder, "running")
@@ -110,6 +113,7 @@ class _Run:
         self._makers = {output.path: number for number, task in enumerate(tasks) for output in task.outputs}
         self._at_work: dict[Future[Spent], int] = {}
         self._done: set[int] = set()
+        self._unheard: set[int] = set()
         self._failures: dict[int, str] = {}
         self._not_run: set[int] = set()
         self._spent: list[Spent] = []
@@ -123,7 +127,7 @@ class _Run:
                 for future in finished:
                     self._finish(future)
             self._shown.tick()
-        self._listen()
+        self._hear_the_last()
         return Outcome(
             tuple(Failure(self._tasks[number], message) for number, message in self._failures.items()),
             tuple(self._tasks[number] for number in sorted(self._not_run)),
@@ -143,14 +147,28 @@ class _Run:
             elif needed <= self._done and len(self._at_work) < self._workers.processes:
                 self._waiting.remove(number)
                 self._shown.started(self._tasks[number])
+                self._unheard.add(number)
                 self._at_work[self._workers.submit(number, self._tasks[number])] = number
 
     def _listen(self) -> None:
         for message in self._workers.messages():
-            if isinstance(message, Advanced):
-                self._shown.advanced(self._tasks[message.task], message.done, message.total)
-            else:
-                logging.getLogger(message.name).handle(message)
+            match message:
+                case Advanced():
+                    # What is said of a task that has ended comes too late to be shown.
+                    if message.task in self._at_work.values():
+                        self._shown.advanced(self._tasks[message.task], message.done, message.total)
+                case Ended():
+                    self._unheard.discard(message.task)
+                case _:
+                    logging.getLogger(message.name).handle(message)
+
+    def _hear_the_last(self) -> None:
+        """Results overtake the words of a worker: wait for these, but not for ever."""
+        end = time.monotonic() + _LAST_WORDS_SECONDS
+        self._listen()
+        while self._unheard and time.monotonic() < end:
+            time.sleep(0.01)
+            self._listen()
 
     def _finish(self, future: Future[Spent]) -> None:
         number = self._at_work.pop(future)
@@ -162,6 +180,7 @@ class _Run:
             return
         self._failures[number] = str(error) or repr(error)
         if isinstance(error, BrokenProcessPool):
+            self._unheard.discard(number)
             self._failures[number] = (
                 "a worker process died (killed, or out of memory). What it had published is kept: run the "
                 "same command again, with a smaller resources.processes if memory was short."

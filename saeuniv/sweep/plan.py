@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from saeuniv.config import Cell, untrained_counterpart
+from saeuniv.config.replay import control_config_text
 from saeuniv.stages.compare import ComparePairs, PairOutputs
-from saeuniv.stages.encode import shard_cuts, shards
 from saeuniv.stages.report import Report, ReportedScores
 from saeuniv.stages.task import LatentsReference, Task
-from saeuniv.stages.tokens import read_held_out
 from saeuniv.store import Artifact, Store
 from saeuniv.sweep.comparison import Comparison, layer_label, unite
+from saeuniv.sweep.inventory import Inventory
 from saeuniv.sweep.sides import ResolvedSide
 
 _SECONDS_PER_PAIR = 2.5
@@ -48,7 +48,7 @@ def plan(cells: Sequence[Cell], *, folder: Path, config: str, sweep: str) -> Pla
     Args:
         cells: cells of one comparison.
         folder: its folder; the control's is its sibling.
-        config: what is written as config.yaml.
+        config: what is written as config.yaml; see `config_text`.
         sweep: name of the sweep, for tracking.
 
     Raises:
@@ -58,7 +58,7 @@ def plan(cells: Sequence[Cell], *, folder: Path, config: str, sweep: str) -> Pla
     counterparts = [untrained_counterpart(cell) for cell in cells]
     control = unite([cell for cell in counterparts if cell]) if all(counterparts) else None
     store = Store(comparison.cell.store)
-    state = _State(store)
+    state = Inventory(store)
     both = [comparison, *([control] if control else [])]
     tasks: dict[tuple[str, ...], Task] = {}
     for each in both:
@@ -67,50 +67,13 @@ def plan(cells: Sequence[Cell], *, folder: Path, config: str, sweep: str) -> Pla
     reports = [_report(comparison, control, state, Place(folder, config, sweep, "comparison"))]
     if control:
         beside = folder.parent / control.cell.comparison
-        reports.append(_report(control, None, state, Place(beside, config, sweep, "control")))
+        reports.append(
+            _report(control, None, state, Place(beside, control_config_text(config), sweep, "control"))
+        )
     return Plan(tuple(tasks.values()), tuple(reports), state.n_valid)
 
 
-class _State:
-    """What the store holds, each artifact verified once."""
-
-    def __init__(self, store: Store) -> None:
-        self.store = store
-        self._missing: dict[str, bool] = {}
-        self._damaged: set[str] = set()
-        self._shards: dict[str, int | None] = {}
-
-    @property
-    def n_valid(self) -> int:
-        return sum(not missing for missing in self._missing.values())
-
-    def missing(self, artifact: Artifact) -> bool:
-        """Not there, or damaged (and now set aside)."""
-        if artifact.path not in self._missing:
-            existed = self.store.exists(artifact)
-            self._missing[artifact.path] = not self.store.valid(artifact)
-            if existed and self._missing[artifact.path]:
-                self._damaged.add(artifact.path)
-        return self._missing[artifact.path]
-
-    def damaged(self, artifact: Artifact) -> bool:
-        """There, but not as published: made again even where nothing asks for it now."""
-        return self.missing(artifact) and artifact.path in self._damaged
-
-    def shards_of(self, latents: LatentsReference) -> tuple[Artifact, ...]:
-        """The shards of these latents; none while the token set that says how many is missing."""
-        key = latents.artifact.path
-        if key not in self._shards:
-            self._shards[key] = None if self.missing(latents.tokens) else self._count(latents)
-        return shards(latents, self._shards[key] or 0)
-
-    def _count(self, latents: LatentsReference) -> int:
-        held_out = read_held_out(self.store, latents.tokens)
-        skip_first = int(str(latents.artifact.spec["skip_first"]))
-        return len(shard_cuts(held_out.documents, held_out.ids.shape[1] - skip_first))
-
-
-def _tasks(comparison: Comparison, state: _State) -> list[Task]:
+def _tasks(comparison: Comparison, state: Inventory) -> list[Task]:
     """The tasks of one comparison, without its report."""
     root, cell = state.store.root, comparison.cell
     pairs = [(wanted, comparison.outputs(wanted)) for wanted in comparison.wanted]
@@ -130,7 +93,7 @@ def _tasks(comparison: Comparison, state: _State) -> list[Task]:
     return tasks
 
 
-def _is_needed(outputs: PairOutputs, state: _State) -> bool:
+def _is_needed(outputs: PairOutputs, state: Inventory) -> bool:
     """A score is missing, or something that was published is damaged."""
     matches = [outputs.matches] if outputs.matches else []
     matches += [each for _, each in outputs.null_matches]
@@ -139,7 +102,7 @@ def _is_needed(outputs: PairOutputs, state: _State) -> bool:
     return any(missing) or any([state.damaged(each) for each in matches])
 
 
-def _missing_of(side: ResolvedSide, layers: set[int], state: _State) -> list[Artifact]:
+def _missing_of(side: ResolvedSide, layers: set[int], state: Inventory) -> list[Artifact]:
     """What of one side must be made so that these layers can be compared."""
     missing: list[Artifact] = [side.held_out] if state.missing(side.held_out) else []
     encode = train = False
@@ -147,6 +110,8 @@ def _missing_of(side: ResolvedSide, layers: set[int], state: _State) -> list[Art
         found = state.shards_of(latents)
         absent = any([state.missing(shard) for shard in found]) or not found
         to_encode = (layer in layers and absent) or any([state.damaged(shard) for shard in found])
+        # Encoding begins with the check that refuses them: the bound may have been lowered since.
+        to_encode |= not absent and state.fvu(latents) > side.side.sae.max_fvu
         dictionary = latents.dictionary.artifact
         to_train = dictionary is not None and (
             state.damaged(dictionary) or ((to_encode or layer in layers) and state.missing(dictionary))
@@ -183,7 +148,7 @@ def _compare(
     )
 
 
-def _report(comparison: Comparison, control: Comparison | None, state: _State, place: Place) -> Report:
+def _report(comparison: Comparison, control: Comparison | None, state: Inventory, place: Place) -> Report:
     beside = _scores_by_place(control) if control else {}
     reported = tuple(
         ReportedScores(
@@ -197,9 +162,12 @@ def _report(comparison: Comparison, control: Comparison | None, state: _State, p
         for metric, score in comparison.outputs(wanted).scores
     )
     scores = [each.scores for each in reported] + [each.control for each in reported if each.control]
+    sides = [side for each in (comparison, control) if each for side in (each.a, each.b)]
+    latents = [each.artifact for side in sides for each in side.latents.values()]
     return Report(
         state.store.root,
-        inputs=(comparison.a.held_out, *scores),
+        # Latents are not read; dictionaries that are refused leave nothing to report.
+        inputs=(comparison.a.held_out, *scores, *latents),
         outputs=(),
         seconds=5.0,
         folder=place.folder,

@@ -9,9 +9,11 @@ import queue
 import resource
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from typing import Any, NamedTuple
 
 from saeuniv.stages.task import Task
@@ -47,6 +49,15 @@ class Advanced(NamedTuple):
     total: int
 
 
+class Ended(NamedTuple):
+    """A message from a worker: the last one about a task, which may arrive after the task's result."""
+
+    task: int
+
+
+Message = Advanced | Ended | logging.LogRecord
+
+
 class Pool:
     """Runs tasks and passes on what they say."""
 
@@ -56,16 +67,28 @@ class Pool:
         self._executor: Executor | None = None
         if processes > 1:
             os.environ.update(_ONE_THREAD)
-            context = multiprocessing.get_context("spawn")
-            self._messages = context.Queue()
-            self._executor = ProcessPoolExecutor(
-                processes, mp_context=context, initializer=_start_worker, initargs=(self._messages,)
-            )
+            self._start_workers()
+
+    def _start_workers(self) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._messages = context.Queue()
+        self._executor = ProcessPoolExecutor(
+            self.processes, mp_context=context, initializer=_start_worker, initargs=(self._messages,)
+        )
 
     def submit(self, number: int, task: Task) -> "Future[Spent]":
-        """Start a task; with one process it has run when this returns."""
+        """Start a task; with one process it has run when this returns.
+
+        Where a worker has died, all of them are replaced: the death of one ends the others, and may leave
+        the queue of messages locked.
+        """
         if self._executor:
-            return self._executor.submit(_run, number, task)
+            try:
+                return self._executor.submit(_run, number, task)
+            except BrokenProcessPool:
+                self._executor.shutdown(wait=False)
+                self._start_workers()
+                return self._executor.submit(_run, number, task)
         future: Future[Spent] = Future()
         try:
             future.set_result(_run(number, task, self._messages.put))
@@ -73,9 +96,9 @@ class Pool:
             future.set_exception(error)
         return future
 
-    def messages(self) -> list["Advanced | logging.LogRecord"]:
+    def messages(self) -> list[Message]:
         """What workers have said since the last call."""
-        found: list[Advanced | logging.LogRecord] = []
+        found: list[Message] = []
         while True:
             try:
                 found.append(self._messages.get_nowait())
@@ -118,11 +141,20 @@ _accounted = 0.0
 def _start_worker(messages: Any) -> None:
     # Ctrl-C reaches the whole process group; the parent decides what happens to its workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     global _said
     _said = messages.put
     log = logging.getLogger("saeuniv")
     log.handlers, log.propagate = [logging.handlers.QueueHandler(messages)], False
     log.setLevel(logging.INFO)
+
+
+def _end_with_parent() -> None:
+    """A worker waits for work for ever; one whose parent was killed would never be told."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 def _run(number: int, task: Task, say: Callable[[object], None] | None = None) -> Spent:
@@ -138,7 +170,10 @@ def _run(number: int, task: Task, say: Callable[[object], None] | None = None) -
             before = time.monotonic()
             say(Advanced(number, done, total))
 
-    task(progress)
+    try:
+        task(progress)
+    finally:
+        say(Ended(number))
     cpu = time.process_time()
     spent, _accounted = cpu - _accounted, cpu
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else _KIB)

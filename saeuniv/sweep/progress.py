@@ -5,7 +5,7 @@ import sys
 import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from rich.console import Console
 from rich.logging import RichHandler
@@ -18,6 +18,7 @@ _PLAIN_EVERY_SECONDS = 30.0
 _log = logging.getLogger("saeuniv")
 
 
+@runtime_checkable
 class Display(Protocol):
     """Where progress is shown."""
 

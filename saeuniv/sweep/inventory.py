@@ -1,0 +1,50 @@
+"""What the store holds of what a plan asks about."""
+
+from saeuniv.stages.encode import recorded_fvu, shard_cuts, shards
+from saeuniv.stages.task import LatentsReference
+from saeuniv.stages.tokens import read_held_out
+from saeuniv.store import Artifact, Store
+
+
+class Inventory:
+    """What the store holds, each artifact verified once."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self._missing: dict[str, bool] = {}
+        self._damaged: set[str] = set()
+        self._shards: dict[str, int | None] = {}
+
+    @property
+    def n_valid(self) -> int:
+        """How many of the artifacts that were asked about are there."""
+        return sum(not missing for missing in self._missing.values())
+
+    def missing(self, artifact: Artifact) -> bool:
+        """Not there, or damaged (and now set aside)."""
+        if artifact.path not in self._missing:
+            existed = self.store.exists(artifact)
+            self._missing[artifact.path] = not self.store.valid(artifact)
+            if existed and self._missing[artifact.path]:
+                self._damaged.add(artifact.path)
+        return self._missing[artifact.path]
+
+    def damaged(self, artifact: Artifact) -> bool:
+        """There, but not as published: made again even where nothing asks for it now."""
+        return self.missing(artifact) and artifact.path in self._damaged
+
+    def shards_of(self, latents: LatentsReference) -> tuple[Artifact, ...]:
+        """The shards of these latents; none while the token set that says how many is missing."""
+        key = latents.artifact.path
+        if key not in self._shards:
+            self._shards[key] = None if self.missing(latents.tokens) else self._count(latents)
+        return shards(latents, self._shards[key] or 0)
+
+    def fvu(self, latents: LatentsReference) -> float:
+        """As recorded with these latents, which are all there."""
+        return recorded_fvu(self.store, latents, len(self.shards_of(latents)))
+
+    def _count(self, latents: LatentsReference) -> int:
+        held_out = read_held_out(self.store, latents.tokens)
+        skip_first = int(str(latents.artifact.spec["skip_first"]))
+        return len(shard_cuts(held_out.documents, held_out.ids.shape[1] - skip_first))

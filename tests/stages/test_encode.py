@@ -1,0 +1,84 @@
+"""Shards: cut where documents end, read back as one, their fit summed over all of them."""
+
+import itertools
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from saeuniv.config import TinySae
+from saeuniv.hookpoints import Hookpoint, HookpointKind
+from saeuniv.stages.encode import SHARD_ROWS, _save_shard, read_latents, recorded_fvu, shard_cuts, shards
+from saeuniv.stages.task import DictionaryReference, LatentsReference, ModelReference
+from saeuniv.store import ArtifactError, Kind, Store, artifact
+
+
+@given(st.lists(st.integers(1, 40), min_size=1, max_size=60), st.integers(1, 4000))
+def test_shards_end_with_documents_and_hold_every_sequence_once(sizes: list[int], positions: int) -> None:
+    documents = np.repeat(np.arange(len(sizes)), sizes)
+    cuts = shard_cuts(documents, positions)
+    assert [cuts[0].start, cuts[-1].stop] == [0, len(documents)]
+    assert all(one.stop == two.start for one, two in itertools.pairwise(cuts))
+    ends = set(np.cumsum(sizes).tolist())
+    for cut in cuts:
+        assert cut.stop in ends
+        last = sizes[documents[cut.stop - 1]]
+        # Large enough, unless it is the last; and too small without its last document.
+        assert (cut.stop - cut.start) * positions >= SHARD_ROWS or cut.stop == len(documents)
+        assert (cut.stop - cut.start - last) * positions < SHARD_ROWS
+
+
+class Part(NamedTuple):
+    """Latents of some rows, as a dictionary gives them."""
+
+    counts: np.ndarray
+    indices: np.ndarray
+    values: np.ndarray
+
+
+class Fit(NamedTuple):
+    """Sums over rows, as the adapter gives them."""
+
+    rows: int
+    error: float
+    squares: float
+    total: np.ndarray
+
+
+@pytest.fixture
+def reference() -> LatentsReference:
+    tokens = artifact(Kind.tokens, {"a": 1})
+    model = ModelReference("m", "gpt_neox", 2, "0" * 16, None, "", None)
+    dictionary = DictionaryReference(Hookpoint(HookpointKind.resid_post, 0), TinySae(), 6, "1" * 16, None, "")
+    return LatentsReference(artifact(Kind.latents, {"b": 1}), tokens, dictionary, model)
+
+
+def test_shards_are_read_back_as_one(reference: LatentsReference, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    dense = np.where(rng.random((11, 6)) < 0.4, rng.random((11, 6)), 0).astype(np.float32)
+    x = rng.normal(2.0, 1.0, (11, 3))
+    y = x + rng.normal(0, 0.1, x.shape)
+    store = Store(tmp_path)
+    for output, rows in zip(shards(reference, 2), (slice(0, 4), slice(4, 11)), strict=True):
+        part = dense[rows]
+        latents = Part((part > 0).sum(1), np.nonzero(part)[1], part[part > 0])
+        fit = Fit(len(part), float(((x - y)[rows] ** 2).sum()), float((x[rows] ** 2).sum()), x[rows].sum(0))
+        with store.publish(output) as folder:
+            _save_shard(folder, [latents], fit, 6)
+    read = read_latents(store, reference, 2)
+    np.testing.assert_array_equal(read.latents.toarray(), dense)
+    assert read.latents.dtype == np.float32
+    assert read.l0 == (dense > 0).sum() / 11
+    fvu = ((x - y) ** 2).sum() / ((x - x.mean(0)) ** 2).sum()
+    assert read.error / read.variance == pytest.approx(fvu, rel=1e-12)
+    assert recorded_fvu(store, reference, 2) == read.error / read.variance
+    with pytest.raises(ArtifactError, match="/00002: expected a published artifact"):
+        read_latents(store, reference, 3)
+    file = store.folder(replace(reference.artifact, shard=1)) / "quality.json"
+    file.write_text(file.read_text().replace("7", "8", 1))
+    with pytest.raises(ArtifactError, match=r"quality\.json: expected sha256"):
+        recorded_fvu(Store(tmp_path), reference, 2)
