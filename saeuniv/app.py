@@ -12,7 +12,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from saeuniv.alignments import ALIGNMENTS
-from saeuniv.config import Cell, ConfigError, to_cell
+from saeuniv.config import Cell, ConfigError, to_cell, untrained_counterpart
 from saeuniv.config.registry import CONF_DIR, conf_dirs, register
 from saeuniv.config.replay import config_text
 from saeuniv.metrics import METRICS
@@ -21,9 +21,10 @@ DONE, FAILED, WRONG_CONFIGURATION, INTERRUPTED = 0, 1, 2, 130
 
 log = logging.getLogger(__name__)
 
-# Filled by main: the cells of this command, and how each comparison of this process ended.
+# Filled by main: the cells of this command; by run_cell: how each comparison ended, and where it is.
 _cells: list[Cell] = []
 _exit_codes: dict[str, int] = {}
+_folders: list[Path] = []
 
 
 def run_cell(cfg: DictConfig) -> None:
@@ -41,8 +42,12 @@ def run_cell(cfg: DictConfig) -> None:
     united = [each for each in _cells if each.comparison == cell.comparison] or [cell]
     settings = HydraConfig.get()
     config = config_text(cfg, settings.overrides.task, united)
-    code = _run(united, Path(settings.runtime.output_dir), config)
+    folder = Path(settings.runtime.output_dir)
+    code = _run(united, folder, config)
     _exit_codes[cell.comparison] = code
+    control = untrained_counterpart(cell)
+    _folders.append(folder)
+    _folders.extend([folder.parent / control.comparison] if control else [])
     if code == INTERRUPTED or (code != DONE and settings.mode != RunMode.MULTIRUN):
         raise SystemExit(code)
 
@@ -90,6 +95,10 @@ def _main(argv: Sequence[str]) -> int:
         return WRONG_CONFIGURATION
     _cells[:] = checked.cells
     hydra_main()
+    if len(_exit_codes) > 1:
+        from saeuniv.sweep.inline import conclude_sweep
+
+        conclude_sweep(_folders)
     return FAILED if any(_exit_codes.values()) else DONE
 
 

@@ -166,8 +166,8 @@ def _parsed(source: LocalFolder, name: str, faults: list[str]) -> dict[str, Any]
 
 def _missing(where: str, **parts: object) -> list[str]:
     return [
-        f"{where}: expected a model folder with config.json, *.safetensors and tokenizer.json; {_PARTS[name]} "
-        f"missing. Choose another folder, or write this one with "
+        f"{where}: expected a model folder with config.json, *.safetensors and tokenizer.json; "
+        f"{_PARTS[name]} missing. Choose another folder, or write this one with "
         f"model.save_pretrained(folder) and tokenizer.save_pretrained(folder)."
         for name, part in parts.items()
         if part is None

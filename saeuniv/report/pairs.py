@@ -11,6 +11,11 @@ from saeuniv.report.numbers import listed, number
 from saeuniv.results import Results
 
 
+def are_pairs(comparisons: Sequence[Results]) -> bool:
+    """Whether there are several pairs of trained models to hold side by side."""
+    return len(_of(comparisons, TRAINED)) > 1
+
+
 def pairs_table(comparisons: Sequence[Results]) -> Table:
     """The headline metric at layer pairs of equal number, a row a comparison, trained pairs first."""
     layers = _layers(comparisons)
@@ -54,7 +59,12 @@ def pairs_line(comparisons: Sequence[Results]) -> str:
 
 
 def _of(comparisons: Sequence[Results], kind: str) -> list[Results]:
-    return [each for each in comparisons if HEADLINE in each.metrics and training(each) == kind]
+    """The comparisons of a kind, one a pair of models: alignments do not enter the headline."""
+    chosen: dict[tuple[str, str], Results] = {}
+    for each in comparisons:
+        if HEADLINE in each.metrics and training(each) == kind:
+            chosen.setdefault((each.rows[0].model_a, each.rows[0].model_b), each)
+    return list(chosen.values())
 
 
 def _layers(comparisons: Sequence[Results]) -> list[str]:

@@ -64,13 +64,8 @@ class ComparePairs(Task):
         return f"{self.layer_a[0].model.label} {names} x {len(self.pairs)} of {partner}"
 
     def __call__(self, progress: Progress) -> None:
-        """Compare and publish pair by pair.
-
-        Raises:
-            ValueError: A and B were not read on the same tokens.
-        """
+        """Compare and publish pair by pair."""
         for done, pair in enumerate(self.pairs):
-            _check_same_tokens(self.layer_a, pair.layer_b)
             if not all(self.store.exists(output) for output in _outputs(pair)):
                 self._compare(pair)
             progress(done + 1, len(self.pairs))
@@ -121,16 +116,6 @@ class ComparePairs(Task):
 def _outputs(pair: PairOutputs) -> tuple[Artifact, ...]:
     matches = (pair.matches,) if pair.matches else ()
     return (*matches, *(each for _, each in pair.null_matches), *(each for _, each in pair.scores))
-
-
-def _check_same_tokens(a: Layer, b: Layer) -> None:
-    sets = dict.fromkeys(each.tokens.key for each in (*a, *b))
-    if len(sets) > 1:
-        raise ValueError(
-            f"token sets differ: expected {a[0].model.label} and {b[0].model.label} on the same tokens, in "
-            f"the same order, got token sets {' and '.join(sets)}. Their tokenizers are not the "
-            f"same; compare models that share one."
-        )
 
 
 class _KeptLayers:

@@ -1,5 +1,6 @@
 """Results of one comparison: stored scores read, joined with the control, written, drawn and tracked."""
 
+import dataclasses
 import datetime
 import importlib.metadata
 import logging
@@ -12,7 +13,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from saeuniv.config import Tracking
+from saeuniv.config import Eligibility, Tracking
 from saeuniv.metrics import MetricMethod
 from saeuniv.results import Row, write_results
 from saeuniv.stages.rows import Described, PairScores, null_rows, result_rows
@@ -50,6 +51,11 @@ class Report(Task):
     primary_metric: str
     token_unit: str
     """What one token is, for sentences: byte or token."""
+
+    untrained: tuple[str, ...]
+    """The sides whose model is untrained."""
+
+    eligibility: Eligibility
 
     tokens: Artifact
     made_from: tuple[Artifact, ...]
@@ -106,6 +112,8 @@ class Report(Task):
             "job_type": self.job_type,
             "primary_metric": self.primary_metric,
             "token_unit": self.token_unit,
+            "untrained": list(self.untrained),
+            "eligibility": dataclasses.asdict(self.eligibility),
             "family_size": sum(row.p_value is not None for row in family),
             "smallest_p": min((1 / (1 + row.null_draws) for row in family if row.null_draws), default=None),
             "headline": {

@@ -85,7 +85,8 @@ def unite(cells: Sequence[Cell]) -> Comparison:
     """The comparison that these cells are parts of: cells that differ only in layers and metrics.
 
     Raises:
-        ConfigError: files that do not fit, layers that a model lacks, or nulls that differ.
+        ConfigError: files that do not fit, layers that a model lacks, nulls that differ, or two models
+            that would not read the same tokens.
     """
     first = cells[0]
     if any(cell.nulls != first.nulls for cell in cells):
@@ -115,12 +116,15 @@ def unite(cells: Sequence[Cell]) -> Comparison:
     )
     layers_a = {layer for request in requests for layer in request.layer_a}
     layers_b = {layer for request in requests for layer in request.layer_b}
-    return Comparison(
-        first,
-        resolve_side(first.a, first.data, layers_a, text=text),
-        resolve_side(first.b, first.data, layers_b, text=text),
-        requests,
-    )
+    a = resolve_side(first.a, first.data, layers_a, text=text)
+    b = resolve_side(first.b, first.data, layers_b, text=text)
+    if a.held_out != b.held_out:
+        raise ConfigError(
+            f"token sets differ: expected {a.model.label} and {b.model.label} on the same tokens in the "
+            f"same order, got token sets {a.held_out.key} and {b.held_out.key}. Their tokenizers are not "
+            f"the same; compare models that share one."
+        )
+    return Comparison(first, a, b, requests)
 
 
 def layer_label(group: LayerGroup) -> str:

@@ -8,9 +8,10 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import NamedTuple
 
-from saeuniv.config import Cell
+from saeuniv.config import Cell, ConfigError
 from saeuniv.report.console import console, summary_table
 from saeuniv.report.meaning import meaning
+from saeuniv.report.pairs import are_pairs, pairs_line, pairs_table
 from saeuniv.results import load, write_status
 from saeuniv.stages.report import Report
 from saeuniv.stages.task import Task
@@ -58,21 +59,24 @@ def run_comparison(cells: Sequence[Cell], *, folder: Path, config: str, sweep: s
 
     Returns:
         0, or 1 where any task failed; everything that could be done is done first.
+
+    Raises:
+        ConfigError: the files of the two models do not fit together; nothing is run.
     """
     started = time.monotonic()
     first = cells[0]
     if first.a.model.embedded and first.b.model.embedded:
         console().print(_EMBEDDED, highlight=False)
     Store(first.store).remove_scratch()
-    work = plan(cells, folder=folder, config=config, sweep=sweep)
+    try:
+        work = plan(cells, folder=folder, config=config, sweep=sweep)
+    except ConfigError as error:
+        write_status(folder, "failed", error=str(error))
+        raise
     for report in work.reports:
         write_status(report.folder, "running")
     outcome = execute(work, pool(first.resources.processes))
     seconds = time.monotonic() - started
-    for failure in outcome.failures:
-        _log.error("%s %s failed: %s", failure.task.stage, failure.task.label, failure.message)
-    if outcome.not_run:
-        _log.error("%d tasks that need what failed were not run.", len(outcome.not_run))
     unwritten = [*outcome.not_run, *(failure.task for failure in outcome.failures)]
     written = [report for report in work.reports if not any(report is each for each in unwritten)]
     for report in work.reports:
@@ -96,10 +100,24 @@ def execute(work: Plan, workers: Pool) -> Outcome:
     with display(len(tasks)) as shown:
         run = _Run(tasks, workers, shown)
         try:
-            return run.to_the_end()
+            outcome = run.to_the_end()
         except BaseException:
             discard(workers)
             raise
+        _tell(outcome)
+        return outcome
+
+
+def _tell(outcome: Outcome) -> None:
+    """Every failure, tasks that failed alike together."""
+    alike: dict[str, list[Task]] = {}
+    for failure in outcome.failures:
+        alike.setdefault(failure.message, []).append(failure.task)
+    for message, (first, *others) in alike.items():
+        more = f" (and {len(others)} more)" if others else ""
+        _log.error("%s %s%s failed: %s", first.stage, first.label, more, message)
+    if outcome.not_run:
+        _log.error("%d tasks that need what failed were not run.", len(outcome.not_run))
 
 
 class _Run:
@@ -199,3 +217,16 @@ def _conclude(written: list[Report]) -> None:
     out.print(meaning(results[0], control), highlight=False)
     for report in written:
         out.print(f"{report.job_type}: {report.folder / 'results'}", highlight=False, soft_wrap=True)
+
+
+def conclude_sweep(folders: Sequence[Path]) -> None:
+    """What several comparisons and their controls say together: over pairs of models, not of one pair."""
+    found = {
+        folder: load(folder)
+        for folder in dict.fromkeys(folders)
+        if (folder / "results" / "layer_pairs.csv").is_file()
+    }
+    comparable = [results for results in found.values() if results.rows]
+    if are_pairs(comparable):
+        console().print(pairs_table(comparable))
+        console().print(pairs_line(comparable), highlight=False)

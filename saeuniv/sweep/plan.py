@@ -13,6 +13,7 @@ from saeuniv.stages.task import LatentsReference, Task
 from saeuniv.store import Artifact, Store
 from saeuniv.sweep.comparison import Comparison, layer_label, unite
 from saeuniv.sweep.inventory import Inventory
+from saeuniv.sweep.side_tasks import side_tasks
 from saeuniv.sweep.sides import ResolvedSide
 
 _SECONDS_PER_PAIR = 2.5
@@ -84,7 +85,7 @@ def _tasks(comparison: Comparison, state: Inventory) -> list[Task]:
             layer for wanted, _ in todo for layer in (wanted.layer_a if name == "a" else wanted.layer_b)
         }
         missing = _missing_of(side, layers, state)
-        tasks += side.tasks(root, missing, batch_sequences=cell.resources.encode_batch_sequences)
+        tasks += side_tasks(side, root, missing, batch_sequences=cell.resources.encode_batch_sequences)
     rows: dict[tuple[int, ...], list[PairOutputs]] = {}
     for wanted, outputs in todo:
         rows.setdefault(wanted.layer_a, []).append(outputs)
@@ -177,6 +178,8 @@ def _report(comparison: Comparison, control: Comparison | None, state: Inventory
         reported=reported,
         primary_metric=comparison.cell.primary_metric,
         token_unit="byte" if comparison.a.side.model.embedded else "token",
+        untrained=tuple(side.name for side in comparison.cell.sides if side.model.untrained),
+        eligibility=comparison.cell.eligibility,
         tokens=comparison.a.held_out,
         made_from=_made_from(comparison),
         config=place.config,

@@ -3,7 +3,6 @@
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 
 from saeuniv.adapters.folders import ModelFacts, dictionary_facts, model_facts
 from saeuniv.config import (
@@ -19,16 +18,8 @@ from saeuniv.config import (
     Width,
 )
 from saeuniv.hookpoints import Hookpoint
-from saeuniv.stages.dictionaries import TrainDictionaries
-from saeuniv.stages.encode import Encode
-from saeuniv.stages.models import TakeInitialWeights, TrainTinyModel
-from saeuniv.stages.task import DictionaryReference, LatentsReference, ModelReference, Task
-from saeuniv.stages.tokens import TINY_TOKENIZER, MakeTokens
+from saeuniv.stages.task import DictionaryReference, LatentsReference, ModelReference
 from saeuniv.store import Artifact, Kind, artifact, artifact_key
-
-# Rough costs in seconds of one thread, to start the dearest first; nothing depends on them.
-_SECONDS_PER_STEP = 0.06
-_SECONDS_PER_TRAINING_TOKEN = 3e-5
 
 
 @dataclass(frozen=True)
@@ -45,94 +36,6 @@ class ResolvedSide:
     model: ModelReference
     latents: dict[int, LatentsReference]
     """By layer."""
-
-    def tasks(self, root: Path, missing: Iterable[Artifact], *, batch_sequences: int) -> list[Task]:
-        """The tasks that make those of this side's artifacts that are missing."""
-        wanted = {each.path for each in missing}
-        tasks: list[Task] = []
-        texts = [each for each in (self.training, self.held_out) if each and each.path in wanted]
-        if texts:
-            tasks.append(self._make_tokens(root, texts))
-        if self.model.artifact and self.model.artifact.path in wanted:
-            tasks.append(self._make_model(root, self.model.artifact))
-        dictionaries = tuple(
-            each.dictionary
-            for each in self.latents.values()
-            if each.dictionary.artifact and each.dictionary.artifact.path in wanted
-        )
-        if dictionaries:
-            tasks.append(self._train(root, dictionaries))
-        latents = tuple(each for each in self.latents.values() if each.artifact.path in wanted)
-        if latents:
-            tasks.append(self._encode(root, latents, batch_sequences))
-        return tasks
-
-    def _make_tokens(self, root: Path, outputs: list[Artifact]) -> Task:
-        return MakeTokens(
-            root,
-            inputs=(),
-            outputs=tuple(outputs),
-            seconds=10.0,
-            data=self.data,
-            tokenizer=TINY_TOKENIZER if isinstance(self.side.model, TinyModel) else self.facts.folder,
-            revision=self.facts.identity.get("commit"),
-            training=self.training if self.training in outputs else None,
-            held_out=self.held_out if self.held_out in outputs else None,
-        )
-
-    def _make_model(self, root: Path, output: Artifact) -> Task:
-        model = self.side.model
-        if isinstance(model, TinyModel):
-            training = None if model.untrained else self.training
-            return TrainTinyModel(
-                root,
-                inputs=(training,) if training else (),
-                outputs=(output,),
-                seconds=_SECONDS_PER_STEP * (model.steps if training else 0),
-                spec=model,
-                training=training,
-            )
-        return TakeInitialWeights(
-            root,
-            inputs=(),
-            outputs=(output,),
-            seconds=5.0,
-            name=model.label,
-            folder=self.facts.folder,
-            revision=self.facts.identity.get("commit"),
-            seed=int(str(output.spec["seed"])),
-        )
-
-    def _train(self, root: Path, dictionaries: tuple[DictionaryReference, ...]) -> Task:
-        sae = self.side.sae
-        assert isinstance(sae, TrainedSae) and self.training
-        outputs = tuple(each.artifact for each in dictionaries if each.artifact)
-        return TrainDictionaries(
-            root,
-            inputs=(self.training, *_of(self.model)),
-            outputs=outputs,
-            seconds=_SECONDS_PER_TRAINING_TOKEN * sae.n_tokens,
-            model=self.model,
-            training=self.training,
-            sae=sae,
-            dictionaries=dictionaries,
-            seed=int(str(outputs[0].spec["seed"])),
-            context_length=self.data.context_length,
-        )
-
-    def _encode(self, root: Path, latents: tuple[LatentsReference, ...], batch_sequences: int) -> Task:
-        dictionaries = tuple(each.dictionary.artifact for each in latents if each.dictionary.artifact)
-        return Encode(
-            root,
-            inputs=(self.held_out, *_of(self.model), *dictionaries),
-            outputs=tuple(each.artifact for each in latents),
-            seconds=5.0,
-            model=self.model,
-            tokens=self.held_out,
-            latents=latents,
-            skip_first=self.data.skip_first,
-            batch_sequences=batch_sequences,
-        )
 
 
 def resolve_side(side: Side, data: Data, layers: Iterable[int], *, text: str) -> ResolvedSide:
@@ -166,7 +69,8 @@ def resolve_side(side: Side, data: Data, layers: Iterable[int], *, text: str) ->
     return ResolvedSide(side, data, facts, training, held_out, model, latents)
 
 
-def _of(model: ModelReference) -> tuple[Artifact, ...]:
+def made_here(model: ModelReference) -> tuple[Artifact, ...]:
+    """The model's artifact, where it is one."""
     return (model.artifact,) if model.artifact else ()
 
 
@@ -247,7 +151,7 @@ def _dictionaries(
             "seed": _seed(model.key, sae.seed),
             "text": training.key,
         }
-        parents = (*(each.path for each in _of(model)), training.path)
+        parents = (*(each.path for each in made_here(model)), training.path)
         made = artifact(Kind.dictionaries, spec, parents)
         references.append(DictionaryReference(hookpoint, sae, width, made.key, made, ""))
     return references

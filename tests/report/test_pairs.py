@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 
 from saeuniv.report.meaning import meaning
-from saeuniv.report.pairs import pairs_line, pairs_table
+from saeuniv.report.pairs import are_pairs, pairs_line, pairs_table
 
 
 @pytest.fixture
@@ -28,10 +28,10 @@ def text(table) -> str:
 def test_the_lowest_trained_pair_is_held_against_the_highest_untrained_one(make_comparison):
     both = ("a", "b")
     above = [
-        make_comparison(0.3),
-        make_comparison(0.4),
-        make_comparison(0.1, both),
-        make_comparison(0.2, both),
+        make_comparison(0.3, name="s"),
+        make_comparison(0.4, name="t"),
+        make_comparison(0.1, both, "u"),
+        make_comparison(0.2, both, "v"),
     ]
     line = pairs_line(above)
     assert (
@@ -39,12 +39,19 @@ def test_the_lowest_trained_pair_is_held_against_the_highest_untrained_one(make_
     )
     assert "3 (.330 against .230)" in line
     # One trained pair below an untrained one, and the claim is gone.
-    assert "at no layer" in pairs_line([*above, make_comparison(0.15)])
+    assert "at no layer" in pairs_line([*above, make_comparison(0.15, name="w")])
 
 
 def test_one_pair_of_each_carries_no_claim(make_comparison):
     line = pairs_line([make_comparison(0.3), make_comparison(0.1, ("a", "b"))])
     assert line.startswith("1 trained and 1 untrained pairs: at least two of each are needed")
+
+
+def test_one_pair_of_models_counts_once_however_it_was_aligned(make_comparison):
+    same = [make_comparison(0.3), make_comparison(0.3), make_comparison(0.1, ("a", "b"), "u")]
+    assert pairs_line(same).startswith("1 trained and 1 untrained pairs")
+    assert not are_pairs(same)
+    assert are_pairs([*same, make_comparison(0.2, name="t")])
 
 
 def test_mixed_pairs_count_as_neither(make_comparison):

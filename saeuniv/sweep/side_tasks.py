@@ -1,0 +1,114 @@
+"""The tasks that make what is missing of one side of a comparison."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from saeuniv.config import TinyModel, TrainedSae
+from saeuniv.stages.dictionaries import TrainDictionaries
+from saeuniv.stages.encode import Encode
+from saeuniv.stages.models import TakeInitialWeights, TrainTinyModel
+from saeuniv.stages.task import DictionaryReference, LatentsReference, Task
+from saeuniv.stages.tokens import TINY_TOKENIZER, MakeTokens
+from saeuniv.store import Artifact
+from saeuniv.sweep.sides import ResolvedSide, made_here
+
+# Rough costs in seconds of one thread, to start the dearest first; nothing depends on them.
+_SECONDS_PER_STEP = 0.06
+_SECONDS_PER_TRAINING_TOKEN = 3e-5
+
+
+def side_tasks(
+    side: ResolvedSide, root: Path, missing: Iterable[Artifact], *, batch_sequences: int
+) -> list[Task]:
+    """The tasks that make those of a side's artifacts that are missing."""
+    wanted = {each.path for each in missing}
+    tasks: list[Task] = []
+    texts = [each for each in (side.training, side.held_out) if each and each.path in wanted]
+    if texts:
+        tasks.append(_make_tokens(side, root, texts))
+    if side.model.artifact and side.model.artifact.path in wanted:
+        tasks.append(_make_model(side, root, side.model.artifact))
+    dictionaries = tuple(
+        each.dictionary
+        for each in side.latents.values()
+        if each.dictionary.artifact and each.dictionary.artifact.path in wanted
+    )
+    if dictionaries:
+        tasks.append(_train(side, root, dictionaries))
+    latents = tuple(each for each in side.latents.values() if each.artifact.path in wanted)
+    if latents:
+        tasks.append(_encode(side, root, latents, batch_sequences))
+    return tasks
+
+
+def _make_tokens(side: ResolvedSide, root: Path, outputs: list[Artifact]) -> Task:
+    return MakeTokens(
+        root,
+        inputs=(),
+        outputs=tuple(outputs),
+        seconds=10.0,
+        data=side.data,
+        tokenizer=TINY_TOKENIZER if isinstance(side.side.model, TinyModel) else side.facts.folder,
+        revision=side.facts.identity.get("commit"),
+        training=side.training if side.training in outputs else None,
+        held_out=side.held_out if side.held_out in outputs else None,
+    )
+
+
+def _make_model(side: ResolvedSide, root: Path, output: Artifact) -> Task:
+    model = side.side.model
+    if isinstance(model, TinyModel):
+        training = None if model.untrained else side.training
+        return TrainTinyModel(
+            root,
+            inputs=(training,) if training else (),
+            outputs=(output,),
+            seconds=_SECONDS_PER_STEP * (model.steps if training else 0),
+            spec=model,
+            training=training,
+        )
+    return TakeInitialWeights(
+        root,
+        inputs=(),
+        outputs=(output,),
+        seconds=5.0,
+        name=model.label,
+        folder=side.facts.folder,
+        revision=side.facts.identity.get("commit"),
+        seed=int(str(output.spec["seed"])),
+    )
+
+
+def _train(side: ResolvedSide, root: Path, dictionaries: tuple[DictionaryReference, ...]) -> Task:
+    sae = side.side.sae
+    assert isinstance(sae, TrainedSae) and side.training
+    outputs = tuple(each.artifact for each in dictionaries if each.artifact)
+    return TrainDictionaries(
+        root,
+        inputs=(side.training, *made_here(side.model)),
+        outputs=outputs,
+        seconds=_SECONDS_PER_TRAINING_TOKEN * sae.n_tokens,
+        model=side.model,
+        training=side.training,
+        sae=sae,
+        dictionaries=dictionaries,
+        seed=int(str(outputs[0].spec["seed"])),
+        context_length=side.data.context_length,
+    )
+
+
+def _encode(
+    side: ResolvedSide, root: Path, latents: tuple[LatentsReference, ...], batch_sequences: int
+) -> Task:
+    dictionaries = tuple(each.dictionary.artifact for each in latents if each.dictionary.artifact)
+    return Encode(
+        root,
+        inputs=(side.held_out, *made_here(side.model), *dictionaries),
+        outputs=tuple(each.artifact for each in latents),
+        seconds=5.0,
+        model=side.model,
+        tokens=side.held_out,
+        latents=latents,
+        skip_first=side.data.skip_first,
+        batch_sequences=batch_sequences,
+    )
