@@ -59,11 +59,11 @@ def pairs_line(comparisons: Sequence[Results]) -> str:
 
 
 def _of(comparisons: Sequence[Results], kind: str) -> list[Results]:
-    """The comparisons of a kind, one a pair of models: alignments do not enter the headline."""
-    chosen: dict[tuple[str, str], Results] = {}
+    """The comparisons of a kind, one a pair of models: neither order nor alignment enter the headline."""
+    chosen: dict[frozenset[str], Results] = {}
     for each in comparisons:
         if HEADLINE in each.metrics and training(each) == kind:
-            chosen.setdefault((each.rows[0].model_a, each.rows[0].model_b), each)
+            chosen.setdefault(frozenset((each.rows[0].model_a, each.rows[0].model_b)), each)
     return list(chosen.values())
 
 
