@@ -36,6 +36,7 @@ def run_comparison(cells, *, folder, config, sweep):
 
 inline = types.ModuleType("saeuniv.sweep.inline")
 inline.run_comparison = run_comparison
+inline.conclude_sweep = lambda folders: None
 sys.modules["saeuniv.sweep.inline"] = inline
 from saeuniv.app import main
 main()
