@@ -9,28 +9,20 @@ import saeuniv
 from benchmarks.cost import Cost
 from benchmarks.demo import DemoRun
 from benchmarks.machine import ROOT, Machine, machine
-from saeuniv.report.layer_pairs import equal_depth, row_at
-from saeuniv.report.meaning import HEADLINE, meaning
-from saeuniv.report.numbers import number
-from saeuniv.results import Results, Row
+from saeuniv.report.console import NAMES, caption, summary_header, summary_rows
+from saeuniv.report.meaning import meaning
 
 BEGIN, END = "<!-- demo:begin -->", "<!-- demo:end -->"
 FIGURES = ("heatmap_partial_correlation.png", "heatmap_svcca.png")
 
-METRICS = {
-    "given token: `partial_correlation`": HEADLINE,
-    "given bigram: `partial_correlation_bigram`": "partial_correlation_bigram",
-    "given trigram: `partial_correlation_trigram`": "partial_correlation_trigram",
-    "`raw_correlation` (cautionary)": "raw_correlation",
-}
-FVU, ELIGIBLE = "FVU of A / B", "eligible of alive latents, A / B"
-_HEADER = ("", "layer", "trained [interval]", "untrained [interval]", "null mean", "p")
+METRICS = {name: metric for metric, name in NAMES.items()}
 _FACTS = re.compile(
     r"Corpus sha256 `(?P<corpus_sha256>[0-9a-f]{64})`, Python (?P<python>\S+), torch (?P<torch>\S+), "
     r"commit `(?P<commit>[^`]+)`\."
 )
 _HARDWARE = re.compile(r"Measured on (?P<cores>\d+) cores \((?P<cpu>.+)\)")
 _NUMBER = re.compile(r"-?\d*\.\d+|\d+")
+_COLUMNS = 6
 
 
 class Block(NamedTuple):
@@ -62,10 +54,11 @@ def demo_block(run: DemoRun) -> str:
         f"Corpus sha256 `{results.summary['corpus_sha256']}`, Python {results.summary['python']}, "
         f"torch {here.torch}, commit `{here.commit}`."
     )
-    table = [_line(_HEADER), _line(("---",) * len(_HEADER)), *_rows(results, control)]
-    return "\n\n".join(
-        (facts, "\n".join(table), _remark(results), meaning(results, control), _costs(run, here))
-    )
+    header = summary_header(results)
+    rows = [cells for section in summary_rows(results, control) for cells in section]
+    table = [_line(header), _line(("---",) * len(header)), *map(_line, rows)]
+    words = " ".join(caption(results, control))
+    return "\n\n".join((facts, "\n".join(table), words, meaning(results, control), _costs(run, here)))
 
 
 def parse_block(markdown: str) -> Block:
@@ -130,63 +123,10 @@ def _cells(inside: str) -> dict[tuple[str, str], tuple[str, ...]]:
     named = ""
     for line in inside.splitlines():
         texts = [text.strip() for text in line.removeprefix("|").removesuffix("|").split("|")]
-        if len(texts) == len(_HEADER) and texts[1].isdecimal():
+        if len(texts) == _COLUMNS and texts[1].isdecimal():
             named = texts[0] or named
             cells[named, texts[1]] = tuple(texts[2:])
     return cells
-
-
-def _rows(results: Results, control: Results) -> list[str]:
-    pairs = equal_depth(results, HEADLINE)
-    lines: list[str] = []
-    for name, metric in METRICS.items():
-        for place, pair in enumerate(pairs):
-            trained, untrained = (row_at(each, metric, pair) for each in (results, control))
-            texts = (value_text(trained), value_text(untrained), *_null(trained))
-            lines.append(_line(("" if place else name, str(pair), *texts)))
-    for name, text in ((FVU, _fvu), (ELIGIBLE, _counts)):
-        for place, pair in enumerate(pairs):
-            texts = [text(row_at(each, HEADLINE, pair)) for each in (results, control)]
-            lines.append(_line(("" if place else name, str(pair), *texts, "", "")))
-    return lines
-
-
-def value_text(row: Row | None) -> str:
-    """`.294 [.286, .298]`; what is undefined with its reason."""
-    if row is None or row.value is None:
-        return "-" if row is None else f"- ({row.value_reason.replace('_', ' ')})"
-    if row.ci_low is None or row.ci_high is None:
-        return number(row.value, 3)
-    return f"{number(row.value, 3)} [{number(row.ci_low, 3)}, {number(row.ci_high, 3)}]"
-
-
-def _null(row: Row | None) -> tuple[str, str]:
-    mean, p = (row.null_mean, row.p_value) if row else (None, None)
-    return "-" if mean is None else number(mean, 3), "-" if p is None else number(p, 4)
-
-
-def _fvu(row: Row | None) -> str:
-    return "-" if row is None else " / ".join(_or_dash(each) for each in (row.fvu_a, row.fvu_b))
-
-
-def _or_dash(value: float | None) -> str:
-    return "-" if value is None else number(value, 3)
-
-
-def _counts(row: Row | None) -> str:
-    if row is None:
-        return "-"
-    return f"{row.n_eligible_a} of {row.n_alive_a} / {row.n_eligible_b} of {row.n_alive_b}"
-
-
-def _remark(results: Results) -> str:
-    row = next(row for row in results.rows if row.metric == HEADLINE and row.direction == "both")
-    least = number(1 / (1 + row.null_draws), 4) if row.null_draws else "-"
-    return (
-        f"{row.model_a} (A) and {row.model_b} (B), layers of equal number. Intervals: bootstrap over "
-        f"documents, for these models and dictionaries. Null: {row.null.replace('_', ' ')} of B "
-        f"({row.null_draws} draws, smallest possible p {least}); not requested for bigrams and trigrams."
-    )
 
 
 def _costs(run: DemoRun, here: Machine) -> str:

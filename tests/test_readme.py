@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import numpy as np
 import pytest
 
-from benchmarks.readme import ELIGIBLE, FVU, METRICS, parse_block
+from benchmarks.readme import METRICS, parse_block
 from saeuniv.preflight import preflight
 from saeuniv.results import write_results
 from tests.synthetic import streams
@@ -159,7 +159,7 @@ def test_every_python_block_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 def test_the_demo_block_is_there_and_complete():
     block = parse_block(README)
-    names = [*METRICS, FVU, ELIGIBLE]
+    names = [*METRICS, "FVU", "context share", "eligible mass", "eligible/alive/all"]
     assert list(block.cells) == [(name, str(layer)) for name in names for layer in range(4)]
     assert all(len(each) >= 2 for each in block.numbers().values())
     assert block.meaning.endswith("not a claim about other seeds.")

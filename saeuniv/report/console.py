@@ -16,7 +16,7 @@ from saeuniv.results import Results, Row
 
 # Where there is no terminal (a pipe, a job's log) a line has this many columns.
 _PIPED_WIDTH = 120
-_NAMES = {
+NAMES = {
     "partial_correlation": "given token",
     "partial_correlation_bigram": "given bigram",
     "partial_correlation_trigram": "given trigram",
@@ -44,45 +44,61 @@ def summary_table(results: Results, control: Results | None) -> Table:
     `control` holds the untrained counterparts. Layers are the layer pairs of equal number, else the best
     layer of B for each layer of A.
     """
-    primary = primary_metric(results)
-    pairs = shown(results, primary)
     row = results.rows[0]
     table = Table(
         title=f"{row.model_a} (A) and {row.model_b} (B)",
-        caption=_caption(results, control, primary),
+        caption=escape("\n".join(caption(results, control))),
         caption_justify="left",
         title_justify="left",
         box=box.SIMPLE_HEAD,
     )
-    table.add_column("", no_wrap=True)
-    own = "trained" if training(results) == TRAINED else "value"
-    for header in ("layer", f"{own} [interval]", "untrained [interval]", "null mean", "p"):
-        table.add_column(escape(header), justify="left" if "[" in header else "right", no_wrap=True)
-    for metric in dict.fromkeys((primary, *_NAMES)):
-        if metric in results.metrics:
-            _add_metric(table, results, control, metric, pairs)
-    for name, text in _SIDES:
-        for place, pair in enumerate(pairs):
-            cells = [text(row_at(source, primary, pair)) for source in (results, control)]
-            table.add_row("" if place else name, str(pair), *cells)
+    for place, header in enumerate(summary_header(results)):
+        justify = "left" if place == 0 or "[" in header else "right"
+        table.add_column(escape(header), justify=justify, no_wrap=True)
+    for section in summary_rows(results, control):
+        for cells in section:
+            table.add_row(*(escape(cell) for cell in cells))
         table.add_section()
     return table
 
 
-def _add_metric(
-    table: Table, results: Results, control: Results | None, metric: str, pairs: tuple[LayerPair, ...]
-) -> None:
-    for place, pair in enumerate(pairs):
-        row = row_at(results, metric, pair)
-        table.add_row(
-            "" if place else _NAMES.get(metric, metric),
-            str(pair),
-            _value(row),
-            _value(row_at(control, metric, pair)),
-            "-" if row is None or row.null_mean is None else number(row.null_mean, 3),
-            "-" if row is None or row.p_value is None else number(row.p_value, 4),
+def summary_header(results: Results) -> tuple[str, ...]:
+    """The columns of the table."""
+    own = "trained" if training(results) == TRAINED else "value"
+    return "", "layer", f"{own} [interval]", "untrained [interval]", "null mean", "p"
+
+
+def summary_rows(results: Results, control: Results | None) -> list[list[tuple[str, ...]]]:
+    """The cells of the table, a section a quantity; its name stands at the first of its layers."""
+    primary = primary_metric(results)
+    pairs = shown(results, primary)
+    sections: list[list[tuple[str, ...]]] = []
+    for metric in dict.fromkeys((primary, *NAMES)):
+        if metric in results.metrics:
+            name = NAMES.get(metric, metric)
+            sections.append([_cells(results, control, metric, pair, name) for pair in pairs])
+    for name, text in _SIDES:
+        quality = [
+            (text(row_at(results, primary, pair)), text(row_at(control, primary, pair))) for pair in pairs
+        ]
+        sections.append(
+            [(name, str(pair), *texts, "", "") for pair, texts in zip(pairs, quality, strict=True)]
         )
-    table.add_section()
+    return [[*section[:1], *(("", *cells[1:]) for cells in section[1:])] for section in sections]
+
+
+def _cells(
+    results: Results, control: Results | None, metric: str, pair: LayerPair, name: str
+) -> tuple[str, ...]:
+    row = row_at(results, metric, pair)
+    return (
+        name,
+        str(pair),
+        _value(row),
+        _value(row_at(control, metric, pair)),
+        "-" if row is None or row.null_mean is None else number(row.null_mean, 3),
+        "-" if row is None or row.p_value is None else number(row.p_value, 4),
+    )
 
 
 def _value(row: Row | None) -> str:
@@ -127,7 +143,9 @@ _SIDES: tuple[tuple[str, Callable[[Row | None], str]], ...] = (
 )
 
 
-def _caption(results: Results, control: Results | None, primary: str) -> str:
+def caption(results: Results, control: Results | None) -> list[str]:
+    """What the table's columns and words mean in this run, a line each."""
+    primary = primary_metric(results)
     n_a, n_b = len(results.layers_a), len(results.layers_b)
     which = "of equal number" if equal_depth(results, primary) else "best for each layer of A,"
     lines = [f"Layer pairs {which} from a grid of {n_a} x {n_b}; primary metric: {primary}."]
@@ -144,7 +162,7 @@ def _caption(results: Results, control: Results | None, primary: str) -> str:
         lines.append("No untrained control.")
     elif any("unlike_controls" in row.flags.split(";") for row in results.rows):
         lines.append("unlike_controls: untrained dictionaries have less than half the eligible latents.")
-    return escape("\n".join(lines))
+    return lines
 
 
 def _floors(results: Results) -> list[str]:

@@ -77,14 +77,14 @@ def test_the_table_shows_trained_untrained_and_null_and_what_they_mean(
 
 
 def test_the_controls_fvu_and_counts_stand_in_the_table(run: DemoRun, untrained: Results) -> None:
-    shown = run.stdout.split("FVU of A / B")[1]
+    shown = run.stdout.split("FVU")[1]
     for pair in equal_depth(untrained, HEADLINE):
         row = row_at(untrained, HEADLINE, pair)
         assert row is not None and row.fvu_a is not None and row.fvu_b is not None
         assert 0 < row.fvu_a < 0.5 and 0 < row.fvu_b < 0.5
         assert 0 < row.n_eligible_a <= row.n_alive_a <= row.d_sae_a == 256
-        assert f"{row.n_eligible_a} of {row.n_alive_a} / {row.n_eligible_b} of {row.n_alive_b}" in shown
-        assert f"{row.fvu_a:.3f} / {row.fvu_b:.3f}".replace("0.", ".") in shown
+        assert f"{row.n_eligible_a}/{row.n_alive_a}/256, {row.n_eligible_b}/{row.n_alive_b}/256" in shown
+        assert f"{row.fvu_a:.3f}, {row.fvu_b:.3f}".replace("0.", ".") in shown
 
 
 @pytest.mark.parametrize("side", ["comparison", "control"])

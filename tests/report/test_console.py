@@ -6,7 +6,7 @@ import io
 import pytest
 from rich.console import Console
 
-from saeuniv.report.console import console, primary_metric, summary_table
+from saeuniv.report.console import console, summary_rows, summary_table
 
 _METRICS = (
     "raw_correlation",
@@ -138,3 +138,12 @@ def test_the_primary_metric_is_the_one_the_summary_names(pair):
 def test_unlike_controls_are_pointed_out(pair):
     rows = tuple(dataclasses.replace(row, flags="rank_limited;unlike_controls") for row in pair[0].rows)
     assert "less than half the eligible latents" in _text(dataclasses.replace(pair[0], rows=rows), pair[1])
+
+
+def test_an_undefined_value_is_said_with_its_reason_and_one_without_interval_alone(make_results):
+    undefined = {"value": None, "reason": "few_documents"}
+    alone = {"value": 0.3, "ci_low": None, "ci_high": None, "reason": "needs_rematching"}
+    results = make_results(lambda metric, i, j: undefined if i == 0 else alone, 2, 2)
+    first, second = summary_rows(results, None)[0]
+    assert first[2:4] == ("- (few documents)", "-")
+    assert second[:4] == ("", "1", ".300", "-")
