@@ -6,7 +6,7 @@ import io
 import pytest
 from rich.console import Console
 
-from saeuniv.report.console import console, summary_rows, summary_table
+from saeuniv.report.console import console, primary_metric, summary_rows, summary_table
 
 _METRICS = (
     "raw_correlation",
