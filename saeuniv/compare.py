@@ -50,14 +50,15 @@ class CompareSettings:
     @property
     def draws(self) -> DrawSettings:
         """Numbers and seeds of the draws."""
+        nulls, boot = self.nulls, self.bootstrap
         return DrawSettings(
-            nulls_seed=self.nulls.seed,
-            null_draws=self.nulls.draws,
-            shuffle_draws=self.nulls.shuffle_draws,
-            bootstrap_seed=self.bootstrap.seed,
-            bootstrap_draws=self.bootstrap.draws,
-            min_documents=self.bootstrap.min_documents,
-            min_effective_documents=self.bootstrap.min_effective_documents,
+            nulls_seed=nulls.seed,
+            null_draws=nulls.draws,
+            shuffle_draws=nulls.shuffle_draws,
+            bootstrap_seed=boot.seed,
+            bootstrap_draws=boot.draws,
+            min_documents=boot.min_documents,
+            min_effective_documents=boot.min_effective_documents,
         )
 
 
@@ -116,10 +117,9 @@ def compare_latents(
     Args:
         latents_a: activations of A, non-negative, one row a token.
         latents_b: activations of B on the same tokens in the same order.
-        groups: what each row's token is (`token`, required), and optionally `token_bigram` and
-            `token_trigram`: integer labels, equal where the last two or three tokens are.
-        documents: document of each row, non-decreasing. Its halves serve for matching and evaluation;
-            their order should not depend on the text (order by hash).
+        groups: integer labels: `token`, and `token_bigram` and `token_trigram` (equal where the last two
+            or three tokens are) for the metrics that are given these.
+        documents: document of each row, non-decreasing; in hash order, as their halves match and evaluate.
         positions_per_sequence: rows per sequence; document shifts move whole sequences.
         decoders: decoder directions of A and B for cka and svcca, which are left out without them.
         settings: alignment, metrics, floors, nulls and bootstrap.
@@ -214,11 +214,8 @@ def summarise(
     std = float(null.std(ddof=1)) if judged and len(null) > 1 else None
     excess = value - mean if value is not None and mean is not None else None
     enough = judged and len(null) >= _LEAST_DRAWS
-    interval = (
-        percentile_interval(measurement.bootstrap, confidence=confidence)
-        if value is not None and len(measurement.bootstrap)
-        else None
-    )
+    drawn = measurement.bootstrap if value is not None else np.empty(0)
+    interval = percentile_interval(drawn, confidence=confidence) if len(drawn) else None
     reasons = [measurement.reason] if value is None else list(empty.values())
     return MetricResult(
         metric=metric.name,
