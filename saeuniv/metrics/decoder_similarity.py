@@ -23,7 +23,7 @@ from saeuniv.metrics.base import (
 )
 from saeuniv.metrics.layer_pair import LayerPair, Matches
 from saeuniv.numerics.assignment import Matching
-from saeuniv.numerics.kernels import debiased_cka_of_grams, gram
+from saeuniv.numerics.kernels import debiased_cka, debiased_cka_of_grams, gram
 from saeuniv.numerics.nulls import permutations
 from saeuniv.numerics.subspace import svcca, svcca_basis
 
@@ -129,7 +129,7 @@ class Cka(DecoderMetric):
         """Debiased CKA of column-centred rows; undefined below four matches."""
         if len(x) < 4:
             return None, "too_few_matches", ()
-        value = debiased_cka_of_grams(gram(x), gram(y))
+        value = debiased_cka(x, y)
         return value, "" if value is not None else "undefined_similarity", ()
 
     def permuted(self, x: DirectionsA, y: DirectionsB) -> Callable[[np.ndarray], float | None]:

@@ -15,6 +15,7 @@ import numpy as np
 
 from saeuniv.config import Eligibility, Tracking
 from saeuniv.metrics import MetricMethod
+from saeuniv.numerics.statistics import benjamini_hochberg, benjamini_yekutieli
 from saeuniv.results import Row, write_results
 from saeuniv.stages.rows import Described, PairScores, null_rows, result_rows
 from saeuniv.stages.scores import load_scores
@@ -24,6 +25,8 @@ from saeuniv.store import Artifact, Kind, Store
 from saeuniv.store.manifest import read_manifest
 
 _log = logging.getLogger(__name__)
+
+_FALSE_DISCOVERY_RATE = 0.05
 
 
 @dataclass(frozen=True)
@@ -153,18 +156,22 @@ class Report(Task):
 
 
 def _headline(rows: list[Row], metric: str) -> dict[str, object]:
-    """Mean and largest value of a metric over its layer pairs, with the control's mean."""
+    """Mean and largest value of a metric over its layer pairs, the control's mean, and rejections."""
     chosen = [(row, row.value) for row in rows if row.metric == metric and row.value is not None]
     if not chosen:
         return {"layer_pairs": 0}
     best = max(chosen, key=lambda item: item[1])[0]
     control = [row.control for row, _ in chosen if row.control is not None]
+    p = np.array([row.p_value for row, _ in chosen if row.p_value is not None], dtype=np.float64)
     return {
         "layer_pairs": len(chosen),
         "mean": float(np.mean([value for _, value in chosen])),
         "max": best.value,
         "max_at": [best.layer_a, best.layer_b],
         "control_mean": float(np.mean(control)) if control else None,
+        # Layer pairs depend on one another: Benjamini-Yekutieli holds whatever the dependence.
+        "rejected_bh": int((benjamini_hochberg(p) <= _FALSE_DISCOVERY_RATE).sum()),
+        "rejected_by": int((benjamini_yekutieli(p) <= _FALSE_DISCOVERY_RATE).sum()),
     }
 
 

@@ -152,6 +152,8 @@ def test_the_summary_says_what_the_results_rest_on(trained: Results, untrained: 
         assert re.fullmatch("[0-9a-f]{64}", str(results.summary["corpus_sha256"]))
         assert results.summary["primary_metric"] == HEADLINE
         assert results.summary["family_size"] == 16
+        headline = results.summary["headline"][HEADLINE]
+        assert headline["layer_pairs"] == headline["rejected_bh"] == headline["rejected_by"] == 16
         assert tuple(results.summary["undefined"]) == ALL_METRICS
     assert not any(trained.summary["undefined"].values())
     # Untrained dictionaries have too few eligible latents for the geometry of 64 dimensions.
