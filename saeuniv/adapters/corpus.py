@@ -65,7 +65,7 @@ def read_corpus(data: Data) -> Corpus:
     """The documents of a text source, without duplicates, the first `held_out` of them held out.
 
     Documents stand in the order of sha256(text), so that the split depends on nothing else
-    (statistics.md, C); the number held out is rounded, and at least one.
+    (docs/statistics.md A); the number held out is rounded, and at least one.
 
     Raises:
         ValueError: the text is missing, empty or not UTF-8.

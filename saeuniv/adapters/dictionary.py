@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 # Sequences per forward pass of the FVU check.
 _BATCH_SEQUENCES = 32
-# A neighbour that leaves less than this share of the unexplained variance is suspicious (issue 2, point 4).
+# A neighbour that leaves less than this share of the unexplained variance is suspicious.
 _SUSPICIOUS_SHARE = 0.5
 
 

@@ -2,7 +2,7 @@
 
 Tokens enter only through the matching, which is made on the match half. The null that counts shifts B
 by documents and matches again (selection_shift): permuting the pairing alone is mildly
-anti-conservative exactly where the latents are unrelated (statistics.md A2).
+anti-conservative exactly where the latents are unrelated (docs/statistics.md C).
 """
 
 from abc import abstractmethod

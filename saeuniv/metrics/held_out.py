@@ -1,7 +1,7 @@
 """Held-out correlations: the match is chosen on one half of the documents and scored on the other.
 
 Value = mean over eligible latents i of s_i = r_w(i, m(i)) on the evaluation half, where m(i) is the
-best partner on the match half; both halves serve in turn, and both directions (statistics.md B).
+best partner on the match half; both halves serve in turn, and both directions (docs/statistics.md B).
 Unbiased for the correlation of the chosen match: under no relation its mean is 0 at any width.
 An unmatched latent (no positive partner) scores 0 and counts.
 """

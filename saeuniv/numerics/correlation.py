@@ -2,7 +2,7 @@
 
 W_ij = sum_t (x_ti - xbar_g(t)i)(y_tj - ybar_g(t)j) = (X'Y)_ij - sum_g n_g xbar_gi ybar_gj, and
 r_w = W_ij / sqrt(W_ii W_jj): the pooled within-class (fixed-effects, ANCOVA) correlation, a partial
-correlation given a categorical variable (statistics.md B). With one group it is Pearson's r.
+correlation given a categorical variable (docs/statistics.md B). With one group it is Pearson's r.
 A group of one row contributes exactly nothing.
 """
 

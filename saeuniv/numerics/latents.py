@@ -16,7 +16,7 @@ from saeuniv.numerics.rows import Half
 
 
 class Floors(NamedTuple):
-    """What a latent must reach in EACH half to be compared (statistics.md B)."""
+    """What a latent must reach in EACH half to be compared (docs/statistics.md B)."""
 
     min_firings: int
     """Firings inside token types seen at least twice."""

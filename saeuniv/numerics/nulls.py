@@ -1,7 +1,7 @@
 """Broken pairings: document shifts, selection-aware shifts, permutations, within-token shuffles.
 
 A circular shift of B by whole sequences keeps firing rates, positions and the dependence within
-documents, and breaks which text A and B saw (statistics.md B: N1, N3a, N3b, N3c). Draw r of every null
+documents, and breaks which text A and B saw (docs/statistics.md C: N1, N3a, N3b, N3c). Draw r of every null
 comes from the generator (seed, r), whatever else is computed, so that draws of all layer pairs and of
 the control belong together.
 """

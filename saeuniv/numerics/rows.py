@@ -75,7 +75,7 @@ class Half:
 def split_documents(rows_per_document: Int[np.ndarray, " documents"]) -> Int[np.ndarray, " documents"]:
     """The half (0 or 1) of each document: in the order given, each to the lighter half, ties to 0.
 
-    The order must not depend on the text in any other way than its hash (statistics.md B).
+    The order must not depend on the text in any other way than its hash (docs/statistics.md A).
     """
     weight = [0, 0]
     half = np.empty(len(rows_per_document), np.int64)

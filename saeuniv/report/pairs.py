@@ -36,7 +36,7 @@ def pairs_table(comparisons: Sequence[Results]) -> Table:
 def pairs_line(comparisons: Sequence[Results]) -> str:
     """Whether the lowest trained pair lies above the highest untrained pair, layer by layer.
 
-    A claim needs at least two pairs of each (statistics.md B, N4); pairs that share a model are not
+    A claim needs at least two pairs of each (docs/statistics.md F); pairs that share a model are not
     independent replicates, and the sentence says so.
     """
     trained, untrained = _of(comparisons, TRAINED), _of(comparisons, UNTRAINED)

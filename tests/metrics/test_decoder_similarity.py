@@ -46,7 +46,7 @@ def measure(data, metric, decoders, alignment=None, **changes):
 
 
 def cka_oracle(x, y):
-    """Debiased CKA by the formula of science.md S3, with n x n kernels."""
+    """Debiased CKA by the formula of Song et al. 2012, with n x n kernels."""
 
     def hsic(k, m):
         n, one = len(k), np.ones(len(k))
