@@ -69,6 +69,7 @@ class ComparePairs(Task):
             if not all(self.store.exists(output) for output in _outputs(pair)):
                 self._compare(pair)
             progress(done + 1, len(self.pairs))
+        _log.info("scores: %s compared", self.label)
 
     def _compare(self, outputs: PairOutputs) -> None:
         tokens = self.layer_a[0].tokens
