@@ -4,18 +4,11 @@ import pytest
 
 from saeuniv.store import (
     FORMAT,
-    Artifact,
     Kind,
     artifact,
     artifact_key,
 )
-
-SPEC = {"model": "pythia", "layer": 3, "widths": [1, 2], "rate": 0.5}
-
-
-def an_artifact(shard: int | None = None, **changed: object) -> Artifact:
-    parents = ("models/0123456789abcdef",)
-    return artifact(Kind.latents, SPEC | changed, parents=parents, shard=shard)
+from tests.store.samples import SPEC, an_artifact
 
 
 def test_a_key_is_sixteen_hexadecimal_digits_and_does_not_depend_on_order() -> None:

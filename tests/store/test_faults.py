@@ -10,12 +10,8 @@ from saeuniv.store import (
     Kind,
     Store,
     artifact,
-    manifest,
 )
-
-
-def content(folder: Path) -> dict[str, bytes]:
-    return {name: (folder / name).read_bytes() for name in manifest.file_names(folder)}
+from tests.store.samples import content
 
 
 def publish_in_a_process(store: Store, fault: str, *, times: int = 1) -> int:

@@ -6,31 +6,11 @@ from pathlib import Path
 
 from saeuniv.store import (
     FORMAT,
-    Artifact,
     Kind,
     Store,
-    artifact,
     manifest,
 )
-
-SPEC = {"model": "pythia", "layer": 3, "widths": [1, 2], "rate": 0.5}
-
-
-def an_artifact(shard: int | None = None, **changed: object) -> Artifact:
-    parents = ("models/0123456789abcdef",)
-    return artifact(Kind.latents, SPEC | changed, parents=parents, shard=shard)
-
-
-def write(folder: Path) -> None:
-    (folder / "values.bin").write_bytes(bytes(range(256)) * 10)
-    (folder / "nested").mkdir()
-    (folder / "nested" / "names.txt").write_text("a\nb\n")
-
-
-def publish(store: Store, what: Artifact) -> Path:
-    with store.publish(what) as folder:
-        write(folder)
-    return store.folder(what)
+from tests.store.samples import SPEC, an_artifact, publish
 
 
 def test_the_manifest_says_what_it_is_and_what_made_it(store: Store) -> None:
