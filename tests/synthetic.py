@@ -6,7 +6,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from saeuniv.alignments import AlignmentMethod
-from saeuniv.compare import with_matches
+from saeuniv.compare import CompareSettings, MetricResult, compare_latents, with_matches
 from saeuniv.metrics import MetricMethod
 from saeuniv.metrics.layer_pair import DrawSettings, LayerPair, make_draws
 from saeuniv.numerics.latents import Floors, prepare_layer
@@ -107,3 +107,17 @@ def matched_pair(
     )
     settings = DrawSettings(0, null_draws, 3, 0, 60, min_documents=20, min_effective_documents=15)
     return with_matches(LayerPair(a, b, make_draws(halves, settings), 0.5), alignment, (metric,))
+
+
+def compared(
+    data: Streams, settings: CompareSettings, **changes: object
+) -> dict[tuple[str, str], MetricResult]:
+    """What compare_latents finds, by metric and direction; `changes` replace its arguments."""
+    arguments: dict[str, object] = {
+        "groups": data.groups,
+        "documents": data.documents,
+        "positions_per_sequence": data.positions,
+        "settings": settings,
+    }
+    found = compare_latents(data.a, data.b, **{**arguments, **changes})
+    return {(each.metric, each.direction): each for each in found}

@@ -9,11 +9,11 @@ import pytest
 import scipy.stats
 
 from saeuniv.alignments import Hungarian, MaxCorr, MutualNn
-from saeuniv.compare import CompareSettings, compare_latents
+from saeuniv.compare import CompareSettings
 from saeuniv.config import Bootstrap, Condition, Eligibility, Nulls
 from saeuniv.metrics import Cka, MatchedCorrelation, Svcca
 from saeuniv.metrics.base import PERMUTATION, SELECTION_SHIFT, WITHIN_TOKEN_SHUFFLE
-from tests.synthetic import streams
+from tests.synthetic import compared, streams
 
 SETTINGS = CompareSettings(
     eligibility=Eligibility(min_firings=5), nulls=Nulls(draws=39), bootstrap=Bootstrap(draws=100)
@@ -34,16 +34,7 @@ def decoders(data, *, seed=0, rotated=True):
 
 
 def compare(data, settings=SETTINGS, **changes):
-    found = compare_latents(
-        data.a,
-        data.b,
-        groups=data.groups,
-        documents=data.documents,
-        positions_per_sequence=data.positions,
-        settings=settings,
-        **changes,
-    )
-    return {(each.metric, each.direction): each for each in found}
+    return compared(data, settings, **changes)
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from saeuniv.compare import CompareSettings, compare_latents
+from saeuniv.compare import CompareSettings
 from saeuniv.config import Bootstrap, Eligibility
 from saeuniv.metrics import PartialCorrelation, RawCorrelation
 from saeuniv.metrics.held_out import cross_fitted, score
@@ -12,7 +12,7 @@ from saeuniv.metrics.layer_pair import DrawSettings, LayerPair, make_draws
 from saeuniv.numerics.assignment import Matching
 from saeuniv.numerics.latents import Floors, prepare_layer
 from saeuniv.numerics.rows import make_halves
-from tests.synthetic import FLOORS, dense_partial, streams
+from tests.synthetic import FLOORS, compared, dense_partial, streams
 
 FEW = Eligibility(min_firings=5)
 QUICK = Bootstrap(draws=200)
@@ -20,15 +20,7 @@ QUICK = Bootstrap(draws=200)
 
 def results(data, *metrics, eligibility=FEW):
     settings = CompareSettings(metrics=metrics, eligibility=eligibility, bootstrap=QUICK)
-    found = compare_latents(
-        data.a,
-        data.b,
-        groups=data.groups,
-        documents=data.documents,
-        positions_per_sequence=data.positions,
-        settings=settings,
-    )
-    return {(each.metric, each.direction): each for each in found}
+    return compared(data, settings)
 
 
 def layer_pair(data, *, draws=100, floors=FLOORS):

@@ -7,12 +7,12 @@ import scipy.sparse as sp
 import scipy.stats
 
 from saeuniv.alignments import Hungarian, MaxCorr, MutualNn
-from saeuniv.compare import CompareSettings, compare_latents
+from saeuniv.compare import CompareSettings
 from saeuniv.config import Bootstrap, Condition, Eligibility, Nulls
 from saeuniv.metrics import MatchedCorrelation
 from saeuniv.metrics.base import DOCUMENT_SHIFT, WITHIN_TOKEN_SHUFFLE
 from saeuniv.numerics.latents import Floors
-from tests.synthetic import Streams, dense_partial, matched_pair, streams
+from tests.synthetic import Streams, compared, dense_partial, matched_pair, streams
 
 
 def measure(data, alignment=None, **changes):
@@ -167,14 +167,6 @@ def test_p_of_unrelated_latents_is_uniform_through_matching_and_shifting():
         data = streams(
             seed=5000 + seed, n_latents=10, n_documents=204, sequences_per_document=1, positions=10
         )
-        (found,) = compare_latents(
-            data.a,
-            data.b,
-            groups=data.groups,
-            documents=data.documents,
-            positions_per_sequence=data.positions,
-            settings=settings,
-        )
-        p.append(found.p_value)
+        p.append(compared(data, settings)["matched_correlation", "both"].p_value)
     assert scipy.stats.kstest(p, "uniform").pvalue > 0.01
     assert 0.02 <= (np.array(p) <= 0.05).mean() <= 0.09
