@@ -42,15 +42,19 @@ def swap_in(new: Path, target: Path) -> None:
 
 def asides(target: Path) -> list[Path]:
     """Old contents of `target` left by a writer that was killed between its two renames, newest first."""
-    found = target.parent.glob(f".{target.name}-old-*")
-    return sorted(found, key=lambda path: path.stat().st_mtime, reverse=True)
+    return sorted(target.parent.glob(f".{target.name}-old-*"), key=_modified, reverse=True)
 
 
 def recover(target: Path) -> None:
     """Puts the newest of `asides` back where `target` is missing."""
     found = asides(target)
     if found and not target.exists():
-        os.replace(found[0], target)
+        try:
+            os.replace(found[0], target)
+        except OSError as error:
+            # It belonged to a writer at work, which has put it back or its own results in place.
+            if error.errno not in (errno.ENOENT, *_OCCUPIED):
+                raise
 
 
 def fsync(path: Path) -> None:
@@ -95,5 +99,13 @@ def _remove_leftovers(target: Path) -> None:
     for path in asides(target):
         shutil.rmtree(path, ignore_errors=True)
     for path in target.parent.glob(f".{target.name}-new-*"):
-        if time.time() - path.stat().st_mtime > _ABANDONED_AFTER_SECONDS:
+        if time.time() - _modified(path) > _ABANDONED_AFTER_SECONDS:
             shutil.rmtree(path, ignore_errors=True)
+
+
+def _modified(path: Path) -> float:
+    """Seconds since the epoch; 0 for what another writer has meanwhile renamed or removed."""
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0

@@ -6,13 +6,14 @@ import os
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from saeuniv.results import Results, Row, columns, load, write_results, write_status
+from saeuniv.results import Results, Row, columns, load, swap, write_results, write_status
 from saeuniv.results.table import read_table, write_table
 
 
@@ -198,6 +199,26 @@ def test_writers_at_the_same_time_leave_one_whole_result(tmp_path, old, new):
         thread.join()
     assert faults == []
     assert load(tmp_path).rows in (old.rows, new.rows)
+
+
+@pytest.mark.parametrize("code", [errno.ENOENT, errno.ENOTEMPTY, errno.EEXIST])
+def test_old_results_that_their_writer_takes_back_meanwhile_are_no_fault(tmp_path, monkeypatch, old, code):
+    _write(tmp_path, old)
+    (tmp_path / "results").rename(tmp_path / ".results-old-1")
+    glob = Path.glob
+
+    def with_one_that_vanished(self, pattern):
+        return [*glob(self, pattern), self / ".results-old-0"]
+
+    def taken(source, target):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(Path, "glob", with_one_that_vanished)
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "replace", taken)
+        swap.recover(tmp_path / "results")
+    swap.recover(tmp_path / "results")
+    assert load(tmp_path).rows == old.rows
 
 
 def test_status_is_written_beside_earlier_results(tmp_path, old):
