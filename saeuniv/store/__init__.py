@@ -6,6 +6,7 @@ from saeuniv.store.artifacts import ArtifactError as ArtifactError
 from saeuniv.store.artifacts import Kind as Kind
 from saeuniv.store.artifacts import artifact as artifact
 from saeuniv.store.artifacts import artifact_key as artifact_key
+from saeuniv.store.artifacts import artifact_named as artifact_named
 from saeuniv.store.faults import FAULT_POINTS as FAULT_POINTS
 from saeuniv.store.folders import Store as Store
 from saeuniv.store.folders import check_writable as check_writable

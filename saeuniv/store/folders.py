@@ -84,6 +84,10 @@ class Store:
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
 
+    def checkpoint(self, key: str) -> Path:
+        """Folder for what a task keeps in case it is killed; the task removes it when it has published."""
+        return self.root / "checkpoints" / key
+
     def remove_scratch(self) -> None:
         """Remove the scratch folders of processes of this machine that died."""
         _remove_leftovers(self.root)

@@ -74,7 +74,7 @@ def write_manifest(folder: Path, artifact: Artifact, *, seconds: float) -> None:
         parents=list(artifact.parents),
         files={name: _record(folder / name) for name in file_names(folder)},
         versions=_versions(),
-        git_commit=_git_commit(),
+        git_commit=git_commit(),
         host=host(),
         seconds=round(seconds, 3),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -162,7 +162,7 @@ def _versions() -> dict[str, str]:
 
 
 @cache
-def _git_commit() -> str | None:
+def git_commit() -> str | None:
     """The commit of the checkout this file belongs to; None where it was installed from a wheel."""
     package = Path(__file__).resolve().parents[1]
     command = ["git", "-C", str(package), "rev-parse", "--show-toplevel", "HEAD"]

@@ -40,10 +40,10 @@ def test_the_commit_is_that_of_the_checkout_and_never_of_another_project(monkeyp
         identity = ["-c", "user.name=x", "-c", "user.email=x@example.org"]
         subprocess.run(["git", "-C", str(tmp_path), *identity, *command], check=True)
     monkeypatch.setattr(manifest, "__file__", str(installed))
-    assert manifest._git_commit.__wrapped__() is None
+    assert manifest.git_commit.__wrapped__() is None
     monkeypatch.setattr(manifest, "__file__", str(tmp_path / "saeuniv" / "store" / "manifest.py"))
     (tmp_path / "saeuniv").mkdir()
-    assert len(manifest._git_commit.__wrapped__()) == 40
+    assert len(manifest.git_commit.__wrapped__()) == 40
 
 
 def test_large_files_are_hashed_in_pieces(tmp_path: Path) -> None:
