@@ -1,10 +1,13 @@
 """The embedded language model: a byte-level GPT-NeoX small enough to train at first use."""
 
+import hashlib
 import json
+import logging
 import math
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -12,10 +15,13 @@ from jaxtyping import Int
 
 from saeuniv.adapters.checkpoints import END_OF_TEXT, byte_tokenizer_json
 from saeuniv.adapters.language_model import save_model_folder
-from saeuniv.config import TinyModel
+from saeuniv.adapters.training_state import TrainingState
+from saeuniv.config import TinyModel, plain
 
 if TYPE_CHECKING:
     from transformers import GPTNeoXForCausalLM, PreTrainedTokenizerFast
+
+_log = logging.getLogger(__name__)
 
 _WARMUP_STEPS = 30
 # The cosine ends at this fraction of the peak rate.
@@ -64,11 +70,15 @@ def train_model(
     stream: Int[np.ndarray, " tokens"],
     spec: TinyModel,
     progress: Callable[[int, int], None],
+    *,
+    checkpoint: Path | None = None,
 ) -> None:
     """Train in place for `spec.steps` steps on windows drawn from `stream` by `spec.seed`.
 
     AdamW, linear warm-up over 30 steps, cosine to 5 % of the peak rate, gradients clipped to norm 1.
-    `progress` is called with the steps done and the steps in all.
+    `progress` is called with the steps done and the steps in all. In the folder `checkpoint` the state is
+    kept from which the same call goes on after it was killed, to the same weights; removing it is the
+    caller's.
 
     Raises:
         ValueError: the stream is shorter than one sequence.
@@ -85,16 +95,16 @@ def train_model(
         model.parameters(), lr=spec.learning_rate, betas=_BETAS, weight_decay=_WEIGHT_DECAY, fused=True
     )
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, spec.steps))
+    parts: dict[str, Any] = {"model": model, "optimizer": optimizer, "schedule": schedule}
+    digest = hashlib.sha256(stream.tobytes()).hexdigest()
+    state = TrainingState(checkpoint, {**plain(spec), "stream": digest})
+    first = _restore(parts, generator, resumed) if (resumed := state.read()) else 0
     model.train()
-    for step in range(spec.steps):
+    for step in range(first, spec.steps):
         ids = windows[torch.randint(len(windows), (spec.batch_sequences,), generator=generator)]
-        logits = model(ids, use_cache=False).logits[:, :-1]
-        loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten())
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), _MAX_GRADIENT_NORM)
-        optimizer.step()
+        _step(model, optimizer, ids)
         schedule.step()
+        state.write(partial(_state, parts, generator, step + 1))
         progress(step + 1, spec.steps)
     model.eval()
 
@@ -105,6 +115,32 @@ def save(model: "GPTNeoXForCausalLM", folder: Path) -> None:
     The bytes depend on the weights and the library versions only.
     """
     save_model_folder(model, byte_tokenizer(model.config.max_position_embeddings), folder)
+
+
+def _step(
+    model: "GPTNeoXForCausalLM", optimizer: torch.optim.Optimizer, ids: Int[torch.Tensor, "batch context"]
+) -> None:
+    logits = model(ids, use_cache=False).logits[:, :-1]
+    loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten())
+    optimizer.zero_grad()
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(model.parameters(), _MAX_GRADIENT_NORM)
+    optimizer.step()
+
+
+def _state(parts: dict[str, Any], generator: torch.Generator, step: int) -> dict[str, Any]:
+    """All that changes from step to step; nothing is drawn from the global generator."""
+    states = {name: part.state_dict() for name, part in parts.items()}
+    return {"step": step, "generator": generator.get_state(), **states}
+
+
+def _restore(parts: dict[str, Any], generator: torch.Generator, state: dict[str, Any]) -> int:
+    """The steps done."""
+    for name, part in parts.items():
+        part.load_state_dict(state[name])
+    generator.set_state(state["generator"])
+    _log.info("models: going on after step %d", state["step"])
+    return state["step"]
 
 
 def _rate(step: int, n_steps: int) -> float:

@@ -3,10 +3,11 @@
 import logging
 import shutil
 import time
-from dataclasses import dataclass
-from typing import ClassVar
+from collections.abc import Collection, Hashable, Iterable
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
 
-from saeuniv.config import TrainedSae
+from saeuniv.config import TrainedSae, canonical_json, plain
 from saeuniv.stages.task import DictionaryReference, ModelReference, Progress, Task
 from saeuniv.stages.tokens import read_stream
 from saeuniv.store import Artifact
@@ -32,17 +33,37 @@ class TrainDictionaries(Task):
         """The model and how many of its hookpoints."""
         return f"{self.model.label} x {len(self.dictionaries)}"
 
+    @property
+    def group(self) -> Hashable:
+        """One training run makes the dictionaries of all hookpoints: the model, the text and the trainer."""
+        recipe = (canonical_json(plain(self.sae)), self.dictionaries[0].width, self.seed, self.context_length)
+        return (self.stage, self.model.key, self.training.path, recipe)
+
+    def united(self, other: Any) -> "TrainDictionaries":
+        """The dictionaries of both."""
+        return self._training({each.key: each for each in (*self.dictionaries, *other.dictionaries)}.values())
+
+    def without(self, paths: Collection[str]) -> "TrainDictionaries | None":
+        """Less the dictionaries with these paths."""
+        kept = [each for each in self.dictionaries if each.artifact and each.artifact.path not in paths]
+        return self._training(kept) if kept else None
+
+    def _training(self, dictionaries: Iterable[DictionaryReference]) -> "TrainDictionaries":
+        chosen = tuple(sorted(dictionaries, key=lambda each: each.hookpoint.layer))
+        outputs = tuple(each.artifact for each in chosen if each.artifact)
+        return replace(self, dictionaries=chosen, outputs=outputs)
+
     def __call__(self, progress: Progress) -> None:
-        """Train beside the store, then publish each dictionary alone."""
+        """Train beside the store, then publish each dictionary alone.
+
+        A training that was killed goes on where it was, if the same dictionaries are missing.
+        """
         from saeuniv.adapters.training import train_dictionaries
 
-        missing = {
-            each.hookpoint: each.artifact
-            for each in self.dictionaries
-            if each.artifact and not self.store.exists(each.artifact)
-        }
-        if not missing:
+        rest = self.without([output.path for output in self.outputs if self.store.exists(output)])
+        if rest is None:
             return
+        missing = {each.hookpoint: each.artifact for each in rest.dictionaries if each.artifact}
         started = time.monotonic()
         with self.store.scratch() as scratch:
             train_dictionaries(
@@ -56,6 +77,7 @@ class TrainDictionaries(Task):
                 out=scratch,
                 progress=progress,
                 revision=self.model.revision,
+                checkpoint=self.store.checkpoint(rest.key),
             )
             share = (time.monotonic() - started) / len(missing)
             for hookpoint, output in missing.items():
@@ -63,4 +85,6 @@ class TrainDictionaries(Task):
                     trained = scratch / hookpoint.sparsify(self.model.architecture)
                     for file in sorted(trained.iterdir()):
                         shutil.copyfile(file, folder / file.name)
+        for key in {rest.key, self.key}:  # the latter's may be left of a kill between two publications
+            shutil.rmtree(self.store.checkpoint(key), ignore_errors=True)
         _log.info("dictionaries: %s trained", self.label)

@@ -1,6 +1,7 @@
 """Models made here: the embedded models, and the untrained counterparts of any model."""
 
 import logging
+import shutil
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -28,15 +29,18 @@ class TrainTinyModel(Task):
         return self.spec.label
 
     def __call__(self, progress: Progress) -> None:
-        """Initialise, train, save as an ordinary Hugging Face folder."""
+        """Initialise, train (where a killed training was), save as an ordinary Hugging Face folder."""
         from saeuniv.adapters import tiny
 
         (output,) = self.outputs
+        checkpoint = self.store.checkpoint(self.key)
         with self.store.publish(output) as folder:
             model = tiny.initial_model(self.spec)
             if self.training is not None:
-                tiny.train_model(model, read_stream(self.store, self.training), self.spec, progress)
+                stream = read_stream(self.store, self.training)
+                tiny.train_model(model, stream, self.spec, progress, checkpoint=checkpoint)
             tiny.save(model, folder)
+        shutil.rmtree(checkpoint, ignore_errors=True)
         _log.info("models: %s ready", self.label)
 
 

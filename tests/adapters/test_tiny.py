@@ -2,12 +2,13 @@
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
-from saeuniv.adapters import folders, tiny
+from saeuniv.adapters import folders, tiny, training_state
 from saeuniv.config import LocalModel, TinyModel
 
 SPEC = TinyModel(
@@ -85,6 +86,38 @@ def test_training_is_deterministic_and_the_seed_orders_the_data():
     start = tiny.initial_model(SPEC)
     tiny.train_model(start, STREAM, TinyModel(**{**vars(SPEC), "seed": 5}), lambda _done, _all: None)
     assert not torch.equal(next(first.parameters()), next(start.parameters()))
+
+
+def test_an_interrupted_training_goes_on_to_the_same_weights(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(training_state, "INTERVAL_S", 0.0)
+    monkeypatch.setattr(training_state, "PAUSE_PER_WRITE", 0)
+    heard: list[int] = []
+
+    def until(last: int):
+        def progress(done: int, _of: int) -> None:
+            heard.append(done)
+            if done == last:
+                raise SystemExit(1)
+
+        return progress
+
+    def train(spec: TinyModel, last: int = 0):
+        model = tiny.initial_model(spec)
+        tiny.train_model(model, STREAM, spec, until(last), checkpoint=tmp_path)
+        return model
+
+    for last in (1, 33):
+        with pytest.raises(SystemExit):
+            train(SPEC, last)
+    resumed, whole = train(SPEC), _trained(SPEC)
+    assert heard == list(range(1, 41)), "no step was run twice"
+    assert all(torch.equal(a, b) for a, b in zip(resumed.parameters(), whole.parameters(), strict=True))
+    assert not resumed.training
+    again = train(SPEC)
+    assert len(heard) == 40, "it was killed between its last step and its being published"
+    assert torch.equal(next(again.parameters()), next(whole.parameters()))
+    train(replace(SPEC, seed=1))
+    assert heard[40:] == list(range(1, 41)) and "other settings" in caplog.text
 
 
 def test_the_rate_warms_up_and_ends_at_a_twentieth():

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from saeuniv.adapters import training_state
 from saeuniv.adapters.dictionary import load_dictionary
 from saeuniv.adapters.training import train_dictionaries
 from saeuniv.config import TinySae
@@ -17,7 +18,9 @@ SAE = TinySae(n_tokens=2048, batch_sequences=8, k=4)
 POST = [Hookpoint(HookpointKind.resid_post, layer) for layer in range(3)]
 
 
-def _train(folder, out, hookpoints=POST, *, seed=3, sae=SAE, progress=lambda _done, _all: None):
+def _train(
+    folder, out, hookpoints=POST, *, seed=3, sae=SAE, progress=lambda _done, _all: None, checkpoint=None
+):
     train_dictionaries(
         str(folder),
         STREAM,
@@ -28,6 +31,7 @@ def _train(folder, out, hookpoints=POST, *, seed=3, sae=SAE, progress=lambda _do
         context_length=16,
         out=out,
         progress=progress,
+        checkpoint=checkpoint,
     )
     return {
         path.relative_to(out).as_posix(): path.read_bytes()
@@ -111,3 +115,55 @@ def test_a_k_above_the_width_and_too_few_tokens_are_refused(model_folders, tmp_p
 def test_a_hookpoint_that_is_no_modules_output_is_refused(model_folders, tmp_path):
     with pytest.raises(ValueError, match=r"resid_pre\[1\]: expected the output of a module"):
         _train(model_folders["gpt_neox"], tmp_path, [Hookpoint(HookpointKind.resid_pre, 1)])
+
+
+class Interrupted:
+    """Progress that is heard up to a step, which ends the process."""
+
+    def __init__(self, last: int | None = None) -> None:
+        self.heard: list[int] = []
+        self._last = last
+
+    def __call__(self, done: int, of: int) -> None:
+        self.heard.append(done)
+        if done == self._last:
+            raise SystemExit(1)
+
+
+@pytest.fixture
+def at_every_step(monkeypatch):
+    """The state is written before each step but the first."""
+    monkeypatch.setattr(training_state, "INTERVAL_S", 0.0)
+    monkeypatch.setattr(training_state, "PAUSE_PER_WRITE", 0)
+
+
+def test_a_training_interrupted_again_and_again_gives_the_same_bytes(model_folders, tmp_path, at_every_step):
+    whole = _train(model_folders["gpt_neox"], tmp_path / "whole")
+    checkpoint = tmp_path / "checkpoint"
+    begun: list[int] = []
+    for last in (1, 2, 9, 9, 16):
+        interrupted = Interrupted(last)
+        with pytest.raises(SystemExit):
+            _train(
+                model_folders["gpt_neox"], tmp_path / "killed", progress=interrupted, checkpoint=checkpoint
+            )
+        begun.append(interrupted.heard[0])
+    rest = Interrupted()
+    out = tmp_path / "resumed"
+    assert _train(model_folders["gpt_neox"], out, progress=rest, checkpoint=checkpoint) == whole
+    assert (begun, rest.heard) == ([1, 1, 2, 9, 9], [16])
+
+
+@pytest.mark.parametrize(
+    "other", [{"seed": 4}, {"hookpoints": POST[:1]}, {"sae": TinySae(n_tokens=2048, batch_sequences=8, k=5)}]
+)
+def test_a_training_of_other_settings_starts_from_zero(model_folders, tmp_path, at_every_step, caplog, other):
+    checkpoint = tmp_path / "checkpoint"
+    with pytest.raises(SystemExit):
+        _train(model_folders["gpt_neox"], tmp_path / "a", progress=Interrupted(3), checkpoint=checkpoint)
+    progress = Interrupted()
+    files = _train(
+        model_folders["gpt_neox"], tmp_path / "b", progress=progress, checkpoint=checkpoint, **other
+    )
+    assert progress.heard[0] == 1 and "is not used: it is of a training with other settings" in caplog.text
+    assert files == _train(model_folders["gpt_neox"], tmp_path / "c", **other)
