@@ -1,5 +1,6 @@
 """What a model or a dictionary folder says of itself, read without loading it (no torch, for preflight)."""
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -9,7 +10,10 @@ from saeuniv.adapters.checkpoints import (
     dictionary_faults,
     tokenizer_hash,
 )
-from saeuniv.adapters.hub import HubFolder, eleuther_repository
+from saeuniv.adapters.downloads import weight_files
+from saeuniv.adapters.hub import DICTIONARY_FILES, HubFolder
+from saeuniv.adapters.hub_errors import HubUnreachable
+from saeuniv.adapters.published import eleuther_repository
 from saeuniv.config import (
     ConfigError,
     EleutherSae,
@@ -23,7 +27,6 @@ from saeuniv.config import (
 )
 from saeuniv.hookpoints import Hookpoint
 
-_DICTIONARY_FILES = ("cfg.json", "sae.safetensors")
 # The names under which common architectures write one number.
 _N_LAYERS = ("num_hidden_layers", "n_layer", "num_layers")
 _D_MODEL = ("hidden_size", "n_embd", "d_model")
@@ -75,7 +78,7 @@ def model_facts(model: Model, *, key: str) -> ModelFacts:
 
     Raises:
         ConfigError: with every fault of the folder: files missing, weights that would be unpickled,
-            fields missing; or the hub repository cannot be reached.
+            fields missing; or the hub repository cannot be reached, is closed, or has pickled weights only.
     """
     match model:
         case TinyModel():
@@ -91,6 +94,9 @@ def model_facts(model: Model, *, key: str) -> ModelFacts:
             faults = _missing(source.where, config=config, tokenizer=tokenizer)
             if config is None or tokenizer is None:
                 raise ConfigError(*faults)
+            if not model.untrained:
+                with contextlib.suppress(HubUnreachable):  # Fetching says so, where they are needed at all.
+                    weight_files(source)
             return _facts(source, config, tokenizer, identity=source.identity(""))
         case _:
             raise ConfigError(f"{key}: expected a tiny, local or hub model, got {type(model).__name__}.")
@@ -216,7 +222,7 @@ def _dictionary_source(
 def _one_dictionary(
     source: LocalFolder | HubFolder, folder: str, hookpoint: Hookpoint, shape: tuple[int, ...], k: int
 ) -> DictionaryFacts:
-    identity = source.identity(folder, *_DICTIONARY_FILES)
+    identity = source.identity(folder, *DICTIONARY_FILES)
     return DictionaryFacts(hookpoint, shape[1], shape[0], k, identity, source.loadable(folder))
 
 

@@ -1,30 +1,30 @@
 """Hugging Face hub repositories: what they say of themselves, from the local cache where it can."""
 
-import difflib
 import os
 import socket
 import urllib.parse
-from functools import cache
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from saeuniv.adapters.checkpoints import read_json, tensor_shapes
-from saeuniv.config import ConfigError, HubModel, Model, Width
+from saeuniv.adapters.hub_errors import HubUnreachable, client_errors, explained
+from saeuniv.config import ConfigError
 
-# Published at the final checkpoint of each model, in sparsify's format. The 410m ones read mlp_out.
-_ELEUTHER_DICTIONARIES: dict[str, dict[int, str]] = {
-    "EleutherAI/pythia-70m": {32768: "EleutherAI/sae-pythia-70m-32k"},
-    "EleutherAI/pythia-70m-deduped": {32768: "EleutherAI/sae-pythia-70m-deduped-32k"},
-    "EleutherAI/pythia-160m": {32768: "EleutherAI/sae-pythia-160m-32k"},
-    "EleutherAI/pythia-160m-deduped": {32768: "EleutherAI/sae-pythia-160m-deduped-32k"},
-    "EleutherAI/pythia-410m": {65536: "EleutherAI/sae-pythia-410m-65k"},
-    "EleutherAI/pythia-410m-deduped": {65536: "EleutherAI/sae-pythia-410m-deduped-65k"},
-    "meta-llama/Meta-Llama-3-8B": {131072: "EleutherAI/sae-llama-3-8b-32x"},
-}
+DICTIONARY_FILES = ("cfg.json", "sae.safetensors")
+"""What a dictionary is, in its sub-folder."""
+
+_TIMEOUT_SECONDS = 10.0
+_PROXIES = frozenset({"http_proxy", "https_proxy", "all_proxy"})
 
 
 class HubFolder(NamedTuple):
-    """One revision of a model repository of the hub. Files come from the cache, else over the network."""
+    """One revision of a model repository of the hub. Files come from the cache, else over the network.
+
+    A branch is followed to its commit once, and every further file is of that commit.
+    """
 
     repository: str
     revision: str
@@ -35,37 +35,98 @@ class HubFolder(NamedTuple):
         """The JSON object in a file, or None where the repository has no such file.
 
         Raises:
-            ConfigError: neither the cache nor the hub could be asked, or there is no such repository.
+            ConfigError: see `file`.
         """
-        path = self._file(name)
+        path = self.file(name)
         return None if path is None else read_json(path)
 
-    def shapes(self, name: str) -> dict[str, tuple[int, ...]] | None:
-        """The shapes of the tensors of a safetensors file; over the network only its header is read."""
-        import huggingface_hub
-        from huggingface_hub.errors import EntryNotFoundError
+    def file(self, name: str) -> Path | None:
+        """A file in the cache, fetched first if it is not there; None where the repository has none.
 
-        cached = huggingface_hub.try_to_load_from_cache(self.repository, name, revision=self.revision)
-        if isinstance(cached, str):
-            return tensor_shapes(Path(cached))
-        try:
-            header = huggingface_hub.HfApi().parse_safetensors_file_metadata(
-                self.repository, name, revision=self.revision
-            )
-        except OSError as error:
-            if isinstance(error, EntryNotFoundError):
+        Raises:
+            ConfigError: there is no such repository, or no access to it.
+            HubUnreachable: neither the cache nor the hub could be asked.
+        """
+        import huggingface_hub
+        from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+
+        with self._explained(name):
+            cached = self.cached(name)
+            if cached is not None or self.known_absent(name):
+                return cached
+            _require_network()
+            try:
+                return Path(huggingface_hub.hf_hub_download(self.repository, name, revision=self._pinned()))
+            except EntryNotFoundError as error:
+                if isinstance(error, LocalEntryNotFoundError):
+                    raise
                 return None
-            raise self._unreachable(name, error) from error
+
+    def cached(self, name: str) -> Path | None:
+        """A file in the cache; the network is not asked."""
+        import huggingface_hub
+
+        found = huggingface_hub.try_to_load_from_cache(self.repository, name, revision=self.revision)
+        return Path(found) if isinstance(found, str) else None
+
+    def known_absent(self, name: str) -> bool:
+        """Whether the cache remembers that this commit has no such file."""
+        import huggingface_hub
+
+        found = huggingface_hub.try_to_load_from_cache(self.repository, name, revision=self.revision)
+        return found is not None and not isinstance(found, str)
+
+    def files(self, wanted: str) -> Mapping[str, int]:
+        """Every file of the commit with its bytes, as the hub lists them; asked once per process.
+
+        `wanted` is what messages name. Access to a gated repository is checked.
+
+        Raises:
+            ConfigError: there is no such repository, or no access to it.
+            HubUnreachable: the hub could not be asked.
+        """
+        from huggingface_hub import constants
+
+        with self._explained(wanted):
+            _require_network()
+            listing = _listing(constants.ENDPOINT, self.repository, self._pinned())
+            if isinstance(listing, Exception):
+                raise listing
+            return listing
+
+    def shapes(self, name: str) -> dict[str, tuple[int, ...]] | None:
+        """The shapes of the tensors of a safetensors file; over the network only its header is read.
+
+        Raises:
+            ValueError: the file has no such header; otherwise see `file`.
+        """
+        import huggingface_hub
+        from huggingface_hub.errors import EntryNotFoundError, SafetensorsParsingError
+
+        with self._explained(name):
+            cached = self.cached(name)
+            if cached is not None:
+                return tensor_shapes(cached)
+            if self.known_absent(name):
+                return None
+            _require_network()
+            try:
+                header = huggingface_hub.HfApi().parse_safetensors_file_metadata(
+                    self.repository, name, revision=self._pinned()
+                )
+            except EntryNotFoundError:
+                return None
+            except SafetensorsParsingError as error:
+                raise ValueError(f"{name}: expected a safetensors file, got no readable header.") from error
         return {tensor: tuple(entry.shape) for tensor, entry in header.tensors.items()}
 
     def folders_with(self, name: str) -> list[str]:
-        """The sub-folders known to hold a file of this name: those in the cache, else those listed."""
-        import huggingface_hub
-
-        snapshot = self._snapshot()
-        if snapshot is not None:
-            return sorted(path.parent.name for path in snapshot.glob(f"*/{name}"))
-        files = huggingface_hub.HfApi().list_repo_files(self.repository, revision=self.revision)
+        """The sub-folders that hold a file of this name: those listed, else those in the cache."""
+        try:
+            files = self.files(name)
+        except HubUnreachable:
+            snapshot = self._snapshot()
+            return sorted(path.parent.name for path in snapshot.glob(f"*/{name}")) if snapshot else []
         return sorted(file.split("/")[0] for file in files if file.endswith(f"/{name}"))
 
     def identity(self, folder: str, *names: str) -> dict[str, str]:
@@ -90,33 +151,36 @@ class HubFolder(NamedTuple):
         snapshot = cache / "snapshots" / commit
         return snapshot if snapshot.is_dir() else None
 
-    def _file(self, name: str) -> Path | None:
-        import huggingface_hub
-        from huggingface_hub.errors import EntryNotFoundError, HFValidationError, LocalEntryNotFoundError
+    def _pinned(self) -> str:
+        """The commit once it is known: a branch may move between two files."""
+        snapshot = self._snapshot()
+        return snapshot.name if snapshot else self.revision
 
-        try:
-            cached = huggingface_hub.try_to_load_from_cache(self.repository, name, revision=self.revision)
-            if isinstance(cached, str):
-                return Path(cached)
-            if not _has_network():
-                raise OSError("its address is not to be found: no network")
-            return Path(huggingface_hub.hf_hub_download(self.repository, name, revision=self.revision))
-        except HFValidationError as error:
-            raise ConfigError(f"{self.where}: expected owner/name of a hub repository. {error}") from error
-        except OSError as error:
-            if isinstance(error, EntryNotFoundError) and not isinstance(error, LocalEntryNotFoundError):
-                return None
-            raise self._unreachable(name, error) from error
+    def _explained(self, wanted: str) -> AbstractContextManager[None]:
+        return explained(self.repository, self.revision, where=self.where, wanted=wanted)
 
-    def _unreachable(self, name: str, error: OSError) -> ConfigError:
-        from huggingface_hub import constants
 
-        reason = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else str(error).split("\n")[0]
-        return ConfigError(
-            f"{self.where}: {name} of {self.repository} at revision {self.revision} is neither in the cache "
-            f"({constants.HF_HUB_CACHE}) nor to be had from the hub ({reason}). Check name and revision; "
-            f"`hf download {self.repository} --revision {self.revision}` fetches it where there is a network."
-        )
+@lru_cache(maxsize=1024)
+def _listing(endpoint: str, repository: str, revision: str) -> Mapping[str, int] | Exception:
+    """Files and bytes, or what went wrong: a hub that does not answer is waited for once."""
+    import huggingface_hub
+
+    api = huggingface_hub.HfApi(endpoint)
+    try:
+        about = api.model_info(repository, revision=revision, files_metadata=True, timeout=_TIMEOUT_SECONDS)
+        if about.gated:
+            api.auth_check(repository)  # Lists are public, files are not.
+    except client_errors() as error:
+        return error
+    return {each.rfilename: each.size or 0 for each in about.siblings or ()}
+
+
+def _require_network() -> None:
+    from huggingface_hub import constants
+
+    # The client answers at once where it is told to stay offline.
+    if not constants.HF_HUB_OFFLINE and not _has_network():
+        raise OSError("its address is not to be found: no network")
 
 
 @cache
@@ -124,8 +188,8 @@ def _has_network() -> bool:
     """Whether the hub's address can be looked up: the client would try for half a minute where it cannot."""
     from huggingface_hub import constants
 
-    if constants.HF_HUB_OFFLINE or any(name.lower().endswith("_proxy") for name in os.environ):
-        return True  # The client answers at once; a proxy looks addresses up itself.
+    if any(name.lower() in _PROXIES for name in os.environ):
+        return True  # A proxy looks addresses up itself.
     try:
         socket.getaddrinfo(urllib.parse.urlsplit(constants.ENDPOINT).hostname, 443)
     except OSError:
@@ -134,36 +198,18 @@ def _has_network() -> bool:
 
 
 def local_folder(repository: str, commit: str | None, folder: str) -> Path:
-    """A sub-folder of a repository at a commit, as files on this machine; fetched where they are not.
+    """A dictionary's sub-folder of a repository at a commit, on this machine; fetched where it is not.
 
     Not SparseCoder.load_from_hub, which reads whatever the default branch holds today.
-    """
-    import huggingface_hub
-
-    root = huggingface_hub.snapshot_download(repository, revision=commit, allow_patterns=f"{folder}/*")
-    return Path(root) / folder
-
-
-def eleuther_repository(model: Model, width: int | Width, *, key: str) -> str:
-    """The repository of the dictionaries that EleutherAI published for a hub model.
 
     Raises:
-        ConfigError: none for this model, or none of this width; the message lists what exists.
+        ConfigError: the files do not exist, or are neither in the cache nor to be had.
     """
-    name = model.name if isinstance(model, HubModel) else model.label
-    published = _ELEUTHER_DICTIONARIES.get(name)
-    if published is None:
-        near = difflib.get_close_matches(name, _ELEUTHER_DICTIONARIES, cutoff=0.0)
+    source = HubFolder(repository, commit or "main", repository)
+    paths = [source.file(f"{folder}/{name}") for name in DICTIONARY_FILES]
+    if paths[0] is None or None in paths:
         raise ConfigError(
-            f"{key}=eleuther: no dictionaries are known for {name}. Nearest models with some: "
-            f"{', '.join(near)}. For other repositories choose {key}=hub {key}.name=owner/repository."
+            f"{repository}: expected {' and '.join(DICTIONARY_FILES)} in {folder} at {source.revision}, and "
+            f"there are none. It has {', '.join(source.folders_with(DICTIONARY_FILES[0])) or 'none'}."
         )
-    if isinstance(width, Width):
-        return next(iter(published.values()))
-    if width not in published:
-        choices = ", ".join(map(str, published))
-        raise ConfigError(
-            f"width={width}: the dictionaries published for {name} have {choices} latents. "
-            f"Choose width=published or one of these."
-        )
-    return published[width]
+    return paths[0].parent

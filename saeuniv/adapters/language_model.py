@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from saeuniv.adapters.downloads import local_model
 from saeuniv.hookpoints import Hookpoint
 
 if TYPE_CHECKING:
@@ -77,15 +78,16 @@ def load_language_model(folder: str, *, revision: str | None = None, device: str
     """The model in a folder, or of a hub repository at a revision, in float32.
 
     Raises:
-        OSError: there are no safetensors weights (pickled weights are not read), or the hub is unreachable.
+        OSError: there are no safetensors weights (pickled weights are not read).
+        ConfigError: the commit is neither in the cache nor to be had from the hub.
     """
     from transformer_lens.model_bridge import TransformerBridge
 
+    folder = _here(folder, revision, weights=True)
     # The bridge computes attention eagerly; the model handed to it must agree.
-    model = _causal_lm(folder, revision, device, attn_implementation="eager")
-    tokenizer = load_tokenizer(folder, revision=revision)
+    model = _causal_lm(folder, device, attn_implementation="eager")
     bridge = TransformerBridge.boot_transformers(
-        folder, hf_model=model, tokenizer=tokenizer, device=device, dtype=torch.float32, revision=revision
+        folder, hf_model=model, tokenizer=load_tokenizer(folder), device=device, dtype=torch.float32
     )
     return LanguageModel(bridge)
 
@@ -94,9 +96,10 @@ def load_hf_model(folder: str, *, revision: str | None = None, device: str = "cp
     """The same model as Hugging Face's class, in float32 and evaluation mode, as sparsify's Trainer needs it.
 
     Raises:
-        OSError: there are no safetensors weights (pickled weights are not read), or the hub is unreachable.
+        OSError: there are no safetensors weights (pickled weights are not read).
+        ConfigError: the commit is neither in the cache nor to be had from the hub.
     """
-    return _causal_lm(folder, revision, device, attn_implementation=None)
+    return _causal_lm(_here(folder, revision, weights=True), device, attn_implementation=None)
 
 
 def load_tokenizer(folder: str, revision: str | None = None) -> "PreTrainedTokenizerFast":
@@ -107,18 +110,19 @@ def load_tokenizer(folder: str, revision: str | None = None) -> "PreTrainedToken
     """
     from transformers import PreTrainedTokenizerFast
 
-    return PreTrainedTokenizerFast.from_pretrained(folder, revision=revision or "main")
+    return PreTrainedTokenizerFast.from_pretrained(_here(folder, revision, weights=False))
 
 
 def save_initial_weights(folder: str, out: Path, *, seed: int, revision: str | None = None) -> None:
     """Write the untrained counterpart of a model: its configuration and tokenizer, weights from `seed`."""
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    config = AutoConfig.from_pretrained(folder, revision=revision or "main")
+    folder = _here(folder, revision, weights=False)
+    config = AutoConfig.from_pretrained(folder)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
-    save_model_folder(model, load_tokenizer(folder, revision), out)
+    save_model_folder(model, load_tokenizer(folder), out)
 
 
 def save_model_folder(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerFast", folder: Path) -> None:
@@ -134,16 +138,18 @@ def save_model_folder(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerF
         weights.chmod(mode)
 
 
-def _causal_lm(
-    folder: str, revision: str | None, device: str, *, attn_implementation: str | None
-) -> "PreTrainedModel":
+def _here(folder: str, revision: str | None, *, weights: bool) -> str:
+    """The folder, or (there is a revision) the one that holds this commit of a hub repository."""
+    return folder if revision is None else str(local_model(folder, revision, weights=weights))
+
+
+def _causal_lm(folder: str, device: str, *, attn_implementation: str | None) -> "PreTrainedModel":
     from transformers import AutoModelForCausalLM
     from transformers.utils.logging import disable_progress_bar
 
     disable_progress_bar()
     model: Any = AutoModelForCausalLM.from_pretrained(
         folder,
-        revision=revision or "main",
         dtype=torch.float32,
         attn_implementation=attn_implementation,
         use_safetensors=True,

@@ -6,7 +6,6 @@ import torch
 
 from saeuniv.adapters import dictionary as dictionaries
 from saeuniv.adapters import language_model
-from saeuniv.adapters.hub import local_folder
 from saeuniv.hookpoints import Hookpoint, HookpointKind
 
 RESID = HookpointKind.resid_post
@@ -90,22 +89,6 @@ def test_a_dictionary_of_2024_loads_and_computes_in_float32(tmp_path, write_dict
     loaded = dictionaries.load_dictionary(write_dictionary(tmp_path / "d", dtype=dtype, signed=False))
     assert (loaded.d_in, loaded.width, loaded.k) == (16, 32, 4)
     assert loaded.decoder.dtype == np.float32 and loaded.encode(_rows(3)).values.dtype == np.float32
-
-
-def test_published_dictionaries_are_read_at_the_recorded_commit(tmp_path, write_dictionary, monkeypatch):
-    import huggingface_hub
-
-    write_dictionary(tmp_path / "layers.1")
-    asked: list[tuple[str, str, str]] = []
-
-    def snapshot(name: str, *, revision: str, allow_patterns: str) -> str:
-        asked.append((name, revision, allow_patterns))
-        return str(tmp_path)
-
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot)
-    folder = local_folder("o/r", "c0ffee", "layers.1")
-    assert dictionaries.load_dictionary(folder).width == 32
-    assert asked == [("o/r", "c0ffee", "layers.1/*")]
 
 
 @pytest.fixture(scope="module")
