@@ -1,6 +1,7 @@
 """The table at the end of a run, and the one console that writes to stdout."""
 
 import sys
+from collections import Counter
 from collections.abc import Callable
 from functools import cache
 
@@ -12,7 +13,7 @@ from rich.table import Table
 from saeuniv.report.layer_pairs import LayerPair, equal_depth, row_at, shown
 from saeuniv.report.meaning import HEADLINE, TRAINED, training
 from saeuniv.report.numbers import number
-from saeuniv.results import Results, Row
+from saeuniv.results import NOT_COMPUTED, Results, Row
 
 # Where there is no terminal (a pipe, a job's log) a line has this many columns.
 _PIPED_WIDTH = 120
@@ -149,7 +150,9 @@ def caption(results: Results, control: Results | None) -> list[str]:
     n_a, n_b = len(results.layers_a), len(results.layers_b)
     which = "of equal number" if equal_depth(results, primary) else "best for each layer of A,"
     lines = [f"Layer pairs {which} from a grid of {n_a} x {n_b}; primary metric: {primary}."]
-    row = next(row for row in results.rows if row.metric == primary)
+    lines += _incomplete(results, "Incomplete")
+    lines += _incomplete(control, "Incomplete control") if control else []
+    row = max((row for row in results.rows if row.metric == primary), key=lambda row: row.null_draws or 0)
     if row.null and row.null_draws:
         least = number(1 / (1 + row.null_draws), 4)
         draws = f"{row.null_draws} draws, smallest possible p {least}"
@@ -163,6 +166,19 @@ def caption(results: Results, control: Results | None) -> list[str]:
     elif any("unlike_controls" in row.flags.split(";") for row in results.rows):
         lines.append("unlike_controls: untrained dictionaries have less than half the eligible latents.")
     return lines
+
+
+def _incomplete(results: Results, what: str) -> list[str]:
+    """How many scores were computed, where not all were."""
+    both = [row for row in results.rows if row.direction == "both"]
+    missing = Counter(row.metric for row in both if row.value_reason == NOT_COMPUTED)
+    if not missing:
+        return []
+    by_metric = ", ".join(f"{metric} {count}" for metric, count in missing.items())
+    return [
+        f"{what}: {len(both) - missing.total()} of {len(both)} scores computed, missing: {by_metric}. "
+        f"The same command goes on."
+    ]
 
 
 def _floors(results: Results) -> list[str]:

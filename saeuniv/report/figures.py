@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from saeuniv.report.numbers import number
-from saeuniv.results import REASONS, Results
+from saeuniv.results import CONTROL_NOT_COMPUTED, NOT_COMPUTED, REASONS, Results
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -26,6 +26,7 @@ _TICK_EVERY = 5
 _WIDE = 1.5
 _SIGNIFICANT_Q = 0.05
 _HATCHES = ("////", "\\\\\\\\", "xxxx", "....", "++++", "oo")
+_CONTROL = "untrained control"
 _GREY, _HATCH_GREY = "#d9d9d9", "#8a8a8a"
 _DPI = 150
 
@@ -73,7 +74,7 @@ def panels(results: Results, metric: str) -> tuple[Panel, ...]:
     low, high = _range(value, control)
     out = [Panel("value", value, "cividis", low, high, "value")]
     if not np.isnan(control).all():
-        out.append(Panel("untrained control", control, "cividis", low, high, "untrained control"))
+        out.append(Panel(_CONTROL, control, "cividis", low, high, _CONTROL))
     excess = results.matrix(metric, "excess")
     if not np.isnan(excess).all():
         most = float(np.nanmax(np.abs(excess))) or 1.0
@@ -159,10 +160,17 @@ def _undefined(
 ) -> Iterator[tuple[str, Bool[np.ndarray, "layers_a layers_b"]]]:
     """The undefined entries of a panel by reason: the value's own, else that this statistic has none."""
     undefined, reasons = np.isnan(panel.matrix), results.reasons(metric)
+    if panel.title == _CONTROL:
+        for i, layer_a in enumerate(results.layers_a):
+            for j, layer_b in enumerate(results.layers_b):
+                row = results.row(metric, layer_a, layer_b)
+                if row and CONTROL_NOT_COMPUTED in row.flags.split(";"):
+                    reasons[i, j] = REASONS.index(NOT_COMPUTED)
     for code in np.unique(reasons[undefined]):
         where = undefined & (reasons == code)
         name = REASONS[code].replace("_", " ") if code else panel.missing
-        yield f"undefined: {name}", where
+        # What the same command still computes is not undefined.
+        yield name if REASONS[code] == NOT_COMPUTED else f"undefined: {name}", where
 
 
 def _hatch(axes: "Axes", where: Bool[np.ndarray, "layers_a layers_b"], hatch: str) -> None:
@@ -194,7 +202,7 @@ def _colour_on(panel: Panel, entry: float) -> str:
 
 
 def _title(results: Results, metric: str) -> str:
-    row = next(row for row in results.rows if row.metric == metric)
+    row = max((row for row in results.rows if row.metric == metric), key=lambda row: row.null_draws or 0)
     alignment = "" if row.alignment == "-" else f", matches: {row.alignment}"
     draws = f" ({row.null_draws} draws)" if row.null_draws else ""
     null = f", null: {row.null.replace('_', ' ')}{draws}" if row.null else ", no null"

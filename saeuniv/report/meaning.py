@@ -5,7 +5,7 @@ from typing import NamedTuple, cast
 
 from saeuniv.report.layer_pairs import LayerPair, equal_depth, row_at
 from saeuniv.report.numbers import listed, number
-from saeuniv.results import Results, Row
+from saeuniv.results import NOT_COMPUTED, Results, Row
 
 HEADLINE = "partial_correlation"
 TRAINED, MIXED, UNTRAINED = "trained", "mixed", "untrained"
@@ -219,5 +219,9 @@ def _layers(beside: list[Beside], holds: Callable[[Beside], bool]) -> str:
 
 def _but(beside: list[Beside], is_defined: Callable[[Beside], bool]) -> str:
     """A remark on the layers left out, so that silence never reads as a result."""
-    missing = _layers(beside, lambda b: not is_defined(b))
-    return "" if missing == "no layer" else f" (undefined at {missing})"
+    missing = [b for b in beside if not is_defined(b)]
+    if not missing:
+        return ""
+    later = all(NOT_COMPUTED in (b.trained.value_reason, b.untrained.value_reason) for b in missing)
+    why = "not computed" if later else "undefined"
+    return f" ({why} at {_layers(beside, lambda b: b in missing)})"

@@ -1,11 +1,15 @@
 """Typed rows and matrices of one comparison: the one place that writes and reads results folders."""
 
 from saeuniv.results.folder import FORMAT_VERSION as FORMAT_VERSION
+from saeuniv.results.folder import is_written as is_written
 from saeuniv.results.folder import load as load
+from saeuniv.results.folder import read_status as read_status
 from saeuniv.results.folder import write_results as write_results
 from saeuniv.results.folder import write_status as write_status
 from saeuniv.results.matrices import Results as Results
+from saeuniv.results.rows import CONTROL_NOT_COMPUTED as CONTROL_NOT_COMPUTED
 from saeuniv.results.rows import DIRECTIONS as DIRECTIONS
+from saeuniv.results.rows import NOT_COMPUTED as NOT_COMPUTED
 from saeuniv.results.rows import REASONS as REASONS
 from saeuniv.results.rows import SPACES as SPACES
 from saeuniv.results.rows import NullRow as NullRow

@@ -72,8 +72,11 @@ def write_status(
     host: str | None = None,
     started: str | None = None,
     seconds: float | None = None,
+    task: str | None = None,
 ) -> None:
     """Writes `results/status.json` of the comparison folder, atomically; earlier results stay readable.
+
+    `task` names the task that has nothing left to do here (see `is_written`).
 
     Raises:
         ValueError: for a state other than running, done or failed.
@@ -84,7 +87,7 @@ def write_status(
     target = folder / _RESULTS
     recover(target)
     target.mkdir(parents=True, exist_ok=True)
-    given = {"error": error, "host": host, "started": started, "seconds": seconds}
+    given = {"error": error, "host": host, "started": started, "seconds": seconds, "task": task}
     status = {"state": state} | {key: value for key, value in given.items() if value is not None}
     new = target / f".status-{uuid.uuid4().hex}"
     try:
@@ -93,6 +96,22 @@ def write_status(
         os.replace(new, target / "status.json")
     finally:
         new.unlink(missing_ok=True)
+
+
+def read_status(folder: Path) -> dict[str, object]:
+    """`results/status.json` of the comparison folder; empty where there is none that can be read."""
+    try:
+        status: object = json.loads((folder / _RESULTS / "status.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return cast(dict[str, object], status) if isinstance(status, dict) else {}
+
+
+def is_written(folder: Path, task: str) -> bool:
+    """Whether `results/` is whole, and its status says that this very task has nothing left to do."""
+    status = read_status(folder)
+    whole = all((folder / _RESULTS / name).is_file() for name in _FILES)
+    return whole and (status.get("state"), status.get("task")) == ("done", task)
 
 
 def load(folder: str | Path) -> Results:

@@ -66,7 +66,7 @@ class Results:
         return tuple(dict.fromkeys(row.metric for row in self.rows))
 
     def row(self, metric: str, layer_a: str, layer_b: str, direction: str = "both") -> Row | None:
-        """The row of one layer pair; None where that pair was not computed.
+        """The row of one layer pair; None where that pair was not asked for.
 
         Raises:
             ValueError: for an unknown metric or direction.

@@ -3,6 +3,12 @@
 import math
 from dataclasses import dataclass, fields
 
+NOT_COMPUTED = "not_computed"
+"""The reason of a score that was asked for and is not in the store: its task failed, or has not run."""
+
+CONTROL_NOT_COMPUTED = "control_not_computed"
+"""The flag of a row whose control was asked for and is not in the store."""
+
 REASONS = (
     "",
     "not_requested",
@@ -17,8 +23,12 @@ REASONS = (
     "needs_rematching",
     "no_null",
     "failed",
+    NOT_COMPUTED,
 )
-"""Why something is empty; the index of a code is its number in `<metric>__reason`, 0 is "defined"."""
+"""Why something is empty; the index of a code is its number in `<metric>__reason`, 0 is "defined".
+
+Results on disk hold the numbers: a new code goes to the end.
+"""
 
 DIRECTIONS = ("a_to_b", "b_to_a", "both")
 SPACES = ("tokens", "decoder")
@@ -49,9 +59,9 @@ class Row:
     layer_b: str
     sae_a: str
     sae_b: str
-    d_sae_a: int
-    """Latents of the dictionary."""
-    d_sae_b: int
+    d_sae_a: int | None
+    """Latents of the dictionary; empty, like all that is known of a side, where no score of it is there."""
+    d_sae_b: int | None
     l0_a: float | None
     """Mean number of active latents per token."""
     l0_b: float | None
@@ -72,7 +82,7 @@ class Row:
     null_std: float | None
     null_draws: int | None
     control: float | None
-    """The value of the untrained counterparts."""
+    """The value of the untrained counterparts; empty also where it was not computed (see `flags`)."""
     calibrated: float | None
     """max(0, (value - q) / (1 - q)), q the null's 95 % point; for display only (Groeger 2026)."""
     excess: float | None
@@ -105,7 +115,8 @@ class Row:
     n_documents: int
     seed: int
     flags: str
-    """`;`-joined remarks that leave the value standing: rank_limited, unlike_controls."""
+    """`;`-joined remarks that leave the value standing: rank_limited, unlike_controls and
+    control_not_computed."""
     reason: str
     """`;`-joined codes of what is empty in this row; the first is the value's where the value is empty."""
 

@@ -2,34 +2,30 @@
 
 import dataclasses
 import datetime
+import hashlib
 import importlib.metadata
 import logging
 import platform
-from collections import defaultdict
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-import numpy as np
-
-from saeuniv.config import Eligibility, Tracking
+from saeuniv.config import Eligibility, Tracking, canonical_json, plain
 from saeuniv.metrics import MetricMethod
-from saeuniv.numerics.statistics import benjamini_hochberg, benjamini_yekutieli
-from saeuniv.results import Row, write_results
-from saeuniv.stages.rows import Described, PairScores, null_rows, result_rows
-from saeuniv.stages.scores import load_scores
+from saeuniv.results import FORMAT_VERSION, Row, is_written, write_results, write_status
+from saeuniv.stages.described import Described
+from saeuniv.stages.headline import headline
+from saeuniv.stages.provenance import provenance
+from saeuniv.stages.rows import PairScores, missing_scores, null_rows, result_rows
+from saeuniv.stages.scores import Scores, load_scores
 from saeuniv.stages.task import Progress, Task
 from saeuniv.stages.tokens import text_sha256
-from saeuniv.store import Artifact, Kind, Store
-from saeuniv.store.manifest import read_manifest
+from saeuniv.store import Artifact, ArtifactError
 
 _log = logging.getLogger(__name__)
 
-_FALSE_DISCOVERY_RATE = 0.05
 
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ReportedScores:
     """One metric of one layer pair, and that of the untrained counterparts."""
 
@@ -42,9 +38,14 @@ class ReportedScores:
 
 @dataclass(frozen=True)
 class Report(Task):
-    """Writes results/ of a comparison, then its W&B run; the run never decides about the results."""
+    """Writes results/ of a comparison, then its W&B run; the run never decides about the results.
+
+    Scores that are not there, because their task failed or has not run, leave their rows empty: one
+    failed layer pair does not suppress the report of the others.
+    """
 
     stage: ClassVar[str] = "report"
+    needs_all: ClassVar[bool] = False
 
     folder: Path
     described: Described
@@ -57,6 +58,9 @@ class Report(Task):
 
     untrained: tuple[str, ...]
     """The sides whose model is untrained."""
+
+    max_fvu: tuple[float, float]
+    """Of A and B; scores of dictionaries that leave more unexplained are refused, whenever they were made."""
 
     eligibility: Eligibility
 
@@ -75,37 +79,116 @@ class Report(Task):
         """The comparison."""
         return self.described.comparison
 
+    @property
+    def key(self) -> str:
+        """16 hexadecimal digits that change with everything that is written, times and hosts aside.
+
+        What scores contain is named by their paths. Never part of it: the guessed cost.
+        """
+        described = self.described
+        named = {
+            "format": [FORMAT_VERSION, importlib.metadata.version("saeuniv")],
+            "folder": str(self.folder),
+            "described": {**described._asdict(), "alignment": plain(described.alignment)},
+            "layers": [self.layers_a, self.layers_b],
+            "reported": [
+                [each.layer_a, each.layer_b, each.metric.name, each.scores.path, _path(each.control)]
+                for each in self.reported
+            ],
+            "primary_metric": self.primary_metric,
+            "token_unit": self.token_unit,
+            "untrained": self.untrained,
+            "max_fvu": self.max_fvu,
+            "eligibility": plain(self.eligibility),
+            "made_from": sorted({self.tokens.path, *(each.path for each in self.made_from)}),
+            "config": self.config,
+            "tracking": plain(self.tracking),
+            "sweep": self.sweep,
+            "job_type": self.job_type,
+        }
+        return hashlib.sha256(canonical_json(named).encode()).hexdigest()[:16]
+
+    def portable(self) -> "Report":
+        """Artifacts by name: a report reads them, and their specs are in their manifests."""
+        return dataclasses.replace(
+            self,
+            inputs=tuple(map(_name, self.inputs)),
+            tokens=_name(self.tokens),
+            made_from=tuple(map(_name, self.made_from)),
+            reported=tuple(
+                dataclasses.replace(
+                    each, scores=_name(each.scores), control=each.control and _name(each.control)
+                )
+                for each in self.reported
+            ),
+        )
+
+    def is_done(self) -> bool:
+        """True if this very report has written everything, and tracking did not fail."""
+        return is_written(self.folder, self.key)
+
     def __call__(self, progress: Progress) -> None:
-        """Read, join, write, draw, track."""
+        """Read, join, write, draw, track.
+
+        Raises:
+            ValueError: if no score is there; status.json says so, and earlier results stay.
+        """
         from saeuniv.report.figures import heatmaps
 
-        started = datetime.datetime.now(datetime.UTC)
+        host, started = platform.node(), datetime.datetime.now(datetime.UTC).isoformat()
         pairs = [self._read(each) for each in self.reported]
+        missing = missing_scores(pairs)
+        if not any(pair.scores for pair in pairs):
+            write_status(self.folder, "failed", error=missing, host=host, started=started)
+            raise ValueError(f"{self.label}: nothing to report. {missing}")
         rows = result_rows(pairs, self.described)
         progress(1, 3)
+        summary = self._summary(rows) | self._provenance(pairs)
         results = write_results(
             self.folder,
             rows=rows,
             null_rows=null_rows(pairs, self.described),
             layers_a=self.layers_a,
             layers_b=self.layers_b,
-            summary=self._summary(rows),
+            summary=summary,
             config=self.config,
-            status={"state": "done", "host": platform.node(), "started": started.isoformat()},
+            status={
+                **({"state": "failed", "error": missing} if missing else {"state": "done"}),
+                **{"host": host, "started": started},
+            },
             figures=heatmaps,
         )
         progress(2, 3)
         _log.info("report: %d rows written to %s", len(rows), results)
-        self._track(results)
+        is_tracked = self._track(results)
+        if missing:
+            _log.warning("%s: %s", self.label, missing)
+        elif is_tracked:
+            write_status(self.folder, "done", host=host, started=started, task=self.key)
 
     def _read(self, each: ReportedScores) -> PairScores:
         return PairScores(
             each.layer_a,
             each.layer_b,
             each.metric,
-            load_scores(self.store.open(each.scores)),
-            load_scores(self.store.open(each.control)) if each.control else None,
+            self._scores(each.scores),
+            self._scores(each.control) if each.control else None,
+            has_control=each.control is not None,
         )
+
+    def _scores(self, artifact: Artifact) -> Scores | None:
+        """Scores as stored; None where they are not, or cannot be read."""
+        if not self.store.exists(artifact):
+            return None
+        try:
+            scores = load_scores(self.store.open(artifact))
+        # Another process may set them aside, and a disk may fail, while they are read.
+        except (ArtifactError, OSError) as error:
+            _log.warning("%s: counted as not computed: %s", artifact.path, error)
+            return None
+        fits = (quality.fvu for quality in (scores.a, scores.b))
+        refused = any(fvu > bound for fvu, bound in zip(fits, self.max_fvu, strict=True))
+        return None if refused else scores
 
     def _summary(self, rows: tuple[Row, ...]) -> dict[str, object]:
         both = [row for row in rows if row.direction == "both"]
@@ -120,87 +203,45 @@ class Report(Task):
             "family_size": sum(row.p_value is not None for row in family),
             "smallest_p": min((1 / (1 + row.null_draws) for row in family if row.null_draws), default=None),
             "headline": {
-                metric: _headline(both, metric) for metric in dict.fromkeys(row.metric for row in both)
+                metric: headline(both, metric) for metric in dict.fromkeys(row.metric for row in both)
             },
-            "corpus_sha256": text_sha256(self.store, self.tokens),
+            "corpus_sha256": text_sha256(self.store, self.tokens) if self.store.exists(self.tokens) else None,
             "python": platform.python_version(),
             "saeuniv": importlib.metadata.version("saeuniv"),
             "gpu_hours": 0.0,
-            **_by_stage(self.store, self.made_from),
         }
 
-    def _track(self, results: Path) -> None:
+    def _provenance(self, pairs: list[PairScores]) -> dict[str, object]:
+        """What the rows rest on: a score that came too late, or is damaged, is no part of them."""
+        read = list(zip(self.reported, pairs, strict=True))
+        unread = {each.scores for each, pair in read if not pair.scores}
+        return provenance(
+            self.label,
+            self.store,
+            made_from=[each for each in self.made_from if each not in unread],
+            joined=[each.control for each, pair in read if each.control and pair.control],
+        )
+
+    def _track(self, results: Path) -> bool:
+        """Whether tracking did what was asked of it."""
         from saeuniv.tracking import track
 
-        described = self.described
-        axes: dict[str, str | int | float] = {
-            "model_a": described.a.model,
-            "model_b": described.b.model,
-            "sae_a": described.a.sae,
-            "sae_b": described.b.sae,
-            "hookpoint_a": described.a.hookpoint,
-            "hookpoint_b": described.b.hookpoint,
-            "alignment": described.alignment.name,
-            "comparison": described.comparison,
-        }
         outcome = track(
             results,
             settings=self.tracking,
             sweep=self.sweep,
-            comparison=described.comparison,
+            comparison=self.described.comparison,
             job_type=self.job_type,
-            axes=axes,
+            axes=self.described.axes(),
         )
         if outcome.mode != "failed":  # which tracking has warned of itself
             _log.info("tracking: %s", outcome.message)
+        return outcome.mode != "failed"
 
 
-def _headline(rows: list[Row], metric: str) -> dict[str, object]:
-    """Mean and largest value of a metric over its layer pairs, the control's mean, and rejections."""
-    chosen = [(row, row.value) for row in rows if row.metric == metric and row.value is not None]
-    if not chosen:
-        return {"layer_pairs": 0}
-    best = max(chosen, key=lambda item: item[1])[0]
-    control = [row.control for row, _ in chosen if row.control is not None]
-    p = np.array([row.p_value for row, _ in chosen if row.p_value is not None], dtype=np.float64)
-    return {
-        "layer_pairs": len(chosen),
-        "mean": float(np.mean([value for _, value in chosen])),
-        "max": best.value,
-        "max_at": [best.layer_a, best.layer_b],
-        "control_mean": float(np.mean(control)) if control else None,
-        # Layer pairs depend on one another: Benjamini-Yekutieli holds whatever the dependence.
-        "rejected_bh": int((benjamini_hochberg(p) <= _FALSE_DISCOVERY_RATE).sum()),
-        "rejected_by": int((benjamini_yekutieli(p) <= _FALSE_DISCOVERY_RATE).sum()),
-    }
+def _path(artifact: Artifact | None) -> str | None:
+    return artifact.path if artifact else None
 
 
-def _by_stage(store: Store, artifacts: tuple[Artifact, ...]) -> Mapping[str, object]:
-    """Seconds, bytes, commits and recorded hashes of what the results were made from."""
-    seconds: dict[str, float] = defaultdict(float)
-    size: dict[str, int] = defaultdict(int)
-    hashes: dict[str, str] = {}
-    commits: set[str] = set()
-    for artifact in (each for whole in artifacts for each in _published(store, whole)):
-        manifest = read_manifest(store.folder(artifact))
-        kind = artifact.kind.value
-        seconds[kind] += manifest["seconds"]
-        size[kind] += sum(file["bytes"] for file in manifest["files"].values())
-        hashes[artifact.path] = store.digest(artifact)
-        commits.add(str(manifest["git_commit"]))
-    return {
-        "seconds_by_stage": {kind: round(value, 3) for kind, value in sorted(seconds.items())},
-        "bytes_by_stage": dict(sorted(size.items())),
-        "git_commits": sorted(commits),
-        "artifacts": dict(sorted(hashes.items())),
-    }
-
-
-def _published(store: Store, artifact: Artifact) -> tuple[Artifact, ...]:
-    """What of an artifact is in the store: itself, its shards, or nothing where it was cleared away."""
-    if artifact.kind is not Kind.latents:
-        return (artifact,) if store.exists(artifact) else ()
-    shards = (
-        replace(artifact, shard=int(each.name)) for each in sorted(store.folder(artifact).glob("[0-9]*"))
-    )
-    return tuple(shard for shard in shards if store.exists(shard))
+def _name(artifact: Artifact) -> Artifact:
+    return dataclasses.replace(artifact, spec={}, parents=())

@@ -1,4 +1,7 @@
-"""Rows of the results contract: stored scores, joined with those of the untrained control."""
+"""Rows of the results contract: stored scores, joined with those of the untrained control.
+
+What was asked for and not computed has its rows too: empty, with what other scores say of its layers.
+"""
 
 import dataclasses
 from collections.abc import Iterator
@@ -6,35 +9,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from saeuniv.alignments import AlignmentMethod
 from saeuniv.compare import summarise
 from saeuniv.metrics import Measurement, MetricMethod
-from saeuniv.metrics.base import DECOMPOSITIONS
+from saeuniv.metrics.base import DECOMPOSITIONS, DIRECTIONS, undefined
 from saeuniv.numerics.statistics import benjamini_hochberg, p_value, percentile_interval
-from saeuniv.results import NullRow, Row
-from saeuniv.stages.scores import Scores
-
-
-class SideDescription(NamedTuple):
-    """What a row says of the model and dictionaries of one side."""
-
-    model: str
-    revision: str
-    hookpoint: str
-    """Kind of hookpoint; the row adds the layer."""
-
-    sae: str
-
-
-class Described(NamedTuple):
-    """What all rows of a comparison share."""
-
-    comparison: str
-    a: SideDescription
-    b: SideDescription
-    alignment: AlignmentMethod
-    confidence: float
-    seed: int
+from saeuniv.results import CONTROL_NOT_COMPUTED, NOT_COMPUTED, NullRow, Row
+from saeuniv.stages.described import Described
+from saeuniv.stages.scores import LayerQuality, Scores
 
 
 class PairScores(NamedTuple):
@@ -43,13 +24,46 @@ class PairScores(NamedTuple):
     layer_a: str
     layer_b: str
     metric: MetricMethod
-    scores: Scores
+    scores: Scores | None
+    """None where they were not computed."""
+
     control: Scores | None
+    has_control: bool
+    """Whether there is a control: without scores here, they were not computed."""
+
+
+class _Side(NamedTuple):
+    """What is known of one layer's latents: that of `LayerQuality`, empty where no score of it is there."""
+
+    d_sae: int | None = None
+    l0: float | None = None
+    fvu: float | None = None
+    n_alive: int | None = None
+    n_eligible: int | None = None
+    eligible_mass: float | None = None
+    context_share: float | None = None
+
+
+class _Known(NamedTuple):
+    """What the computed scores say of those that are missing: by layer, of all, and by metric."""
+
+    a: dict[str, LayerQuality]
+    b: dict[str, LayerQuality]
+    n_tokens: int
+    n_documents: int
+    directions: dict[str, set[str]]
 
 
 def result_rows(pairs: list[PairScores], described: Described) -> tuple[Row, ...]:
-    """layer_pairs.csv: every metric of every layer pair in each direction; q over the layer pairs."""
-    rows = [row for pair in pairs for row in _rows(pair, described)]
+    """layer_pairs.csv: every metric of every layer pair in each direction.
+
+    q is taken over the layer pairs that were computed and tested.
+
+    Raises:
+        ValueError: if no score was computed.
+    """
+    known = _known(pairs)
+    rows = [row for pair in pairs for row in _rows(pair, described, known)]
     families: dict[tuple[str, str], list[int]] = {}
     for index, row in enumerate(rows):
         families.setdefault((row.metric, row.direction), []).append(index)
@@ -65,12 +79,46 @@ def null_rows(pairs: list[PairScores], described: Described) -> tuple[NullRow, .
     return tuple(row for pair in pairs for row in _null_rows(pair, described))
 
 
-def _rows(pair: PairScores, described: Described) -> Iterator[Row]:
+def _known(pairs: list[PairScores]) -> _Known:
+    computed = [(pair, pair.scores) for pair in pairs if pair.scores]
+    if not computed:
+        raise ValueError(f"scores: expected at least one that was computed, got none of {len(pairs)}.")
+    directions: dict[str, set[str]] = {}
+    for pair, scores in computed:
+        directions.setdefault(pair.metric.name, set()).update(each.direction for each in scores.measurements)
+    first = computed[0][1]
+    return _Known(
+        {pair.layer_a: scores.a for pair, scores in computed},
+        {pair.layer_b: scores.b for pair, scores in computed},
+        first.n_tokens,
+        first.n_documents,
+        directions,
+    )
+
+
+def _not_computed(metric: MetricMethod, known: _Known) -> tuple[Measurement, ...]:
+    """Empty measurements in the directions that the metric has elsewhere, or has by itself."""
+    by_itself = {"both"} if metric.aligned else set(DIRECTIONS)
+    chosen = known.directions.get(metric.name, by_itself)
+    return undefined(NOT_COMPUTED, tuple(each for each in DIRECTIONS if each in chosen))
+
+
+def missing_scores(pairs: list[PairScores]) -> str:
+    """How many scores were not computed, as a sentence; empty where all were."""
+    own = sum(pair.scores is None for pair in pairs)
+    control = [pair.control is None for pair in pairs if pair.has_control]
+    counts = [f"{own} of {len(pairs)} scores"] if own else []
+    counts += [f"{sum(control)} of {len(control)} scores of the control"] if any(control) else []
+    return f"{' and '.join(counts)} were not computed; the same command goes on." if counts else ""
+
+
+def _rows(pair: PairScores, described: Described, known: _Known) -> Iterator[Row]:
     metric, scores = pair.metric, pair.scores
     control = {each.direction: each for each in pair.control.measurements} if pair.control else {}
-    for measurement in scores.measurements:
+    qualities = (scores.a, scores.b) if scores else (known.a.get(pair.layer_a), known.b.get(pair.layer_b))
+    a, b = (_Side(**each._asdict()) if each else _Side() for each in qualities)
+    for measurement in scores.measurements if scores else _not_computed(metric, known):
         result = summarise(metric, measurement, described.alignment, confidence=described.confidence)
-        a, b = scores.a, scores.b
         difference = _difference(measurement, control.get(result.direction), described.confidence)
         yield Row(
             comparison=described.comparison,
@@ -98,7 +146,7 @@ def _rows(pair: PairScores, described: Described) -> Iterator[Row]:
             null=result.null,
             null_mean=result.null_mean,
             null_std=result.null_std,
-            null_draws=result.null_draws,
+            null_draws=result.null_draws if scores else None,
             control=difference.control,
             calibrated=result.calibrated,
             excess=result.excess,
@@ -110,7 +158,7 @@ def _rows(pair: PairScores, described: Described) -> Iterator[Row]:
             q_value=None,
             ci_low=result.ci_low,
             ci_high=result.ci_high,
-            n_matches=result.n_matches,
+            n_matches=result.n_matches if scores else None,
             n_eligible_a=a.n_eligible,
             n_eligible_b=b.n_eligible,
             n_alive_a=a.n_alive,
@@ -119,10 +167,10 @@ def _rows(pair: PairScores, described: Described) -> Iterator[Row]:
             eligible_mass_b=b.eligible_mass,
             context_share_a=a.context_share,
             context_share_b=b.context_share,
-            n_tokens=scores.n_tokens,
-            n_documents=scores.n_documents,
+            n_tokens=known.n_tokens,
+            n_documents=known.n_documents,
             seed=described.seed,
-            flags=";".join((*result.flags, *_unlike(scores, pair.control))),
+            flags=";".join((*result.flags, *_control_flags(pair))),
             reason=result.reason,
         )
 
@@ -149,11 +197,12 @@ def _difference(measurement: Measurement, control: Measurement | None, confidenc
     return difference._replace(ci_low=interval.low, ci_high=interval.high)
 
 
-def _unlike(scores: Scores, control: Scores | None) -> tuple[str, ...]:
-    """The flag of a control whose dictionaries have less than half as many eligible latents."""
+def _control_flags(pair: PairScores) -> tuple[str, ...]:
+    """That the control is missing, or that its dictionaries have less than half the eligible latents."""
+    scores, control = pair.scores, pair.control
     if control is None:
-        return ()
-    few = any(
+        return (CONTROL_NOT_COMPUTED,) if pair.has_control else ()
+    few = scores is not None and any(
         2 * theirs.n_eligible < own.n_eligible
         for own, theirs in ((scores.a, control.a), (scores.b, control.b))
     )
@@ -161,7 +210,7 @@ def _unlike(scores: Scores, control: Scores | None) -> tuple[str, ...]:
 
 
 def _null_rows(pair: PairScores, described: Described) -> Iterator[NullRow]:
-    for measurement in pair.scores.measurements:
+    for measurement in pair.scores.measurements if pair.scores else ():
         for name, draws in measurement.nulls.items():
             is_primary = name == pair.metric.primary_null
             refused = measurement.empty.get("p_value", "") if is_primary else ""

@@ -119,6 +119,42 @@ def test_an_undefined_value_is_shown_with_its_reason(pair, make_row):
     assert "- (few documents)" in text
 
 
+def _without(results, layers, metric="partial_correlation"):
+    """The results with the scores of these layers of A not computed."""
+    blank = {"value": None, "reason": "not_computed", "null_draws": None, "null_mean": None, "p_value": None}
+    blank |= {"ci_low": None, "ci_high": None}
+    rows = (
+        dataclasses.replace(row, **blank) if row.layer_a in layers and row.metric == metric else row
+        for row in results.rows
+    )
+    return dataclasses.replace(results, rows=tuple(rows))
+
+
+def test_how_much_was_computed_is_said_where_not_all_was(pair):
+    complete = " ".join(_text(*pair).split())
+    assert "ncomplete" not in complete
+    text = " ".join(_text(_without(pair[0], "0"), pair[1]).split())
+    assert "Incomplete: 33 of 36 scores computed, missing: partial_correlation 3. The same" in text
+    assert "- (not computed)" in text
+    # The line about the null is that of a layer pair which was computed.
+    assert "485 draws, smallest possible p .0021" in text
+    control = _without(_without(pair[1], "012"), "12", "raw_correlation")
+    text = " ".join(_text(pair[0], control).split())
+    assert (
+        "Incomplete control: 21 of 36 scores computed, missing: raw_correlation 6, partial_correlation 9."
+        in text
+    )
+
+
+def test_a_side_of_which_nothing_is_known_is_shown_as_such(make_results):
+    unknown = {"d_sae_a": None, "n_alive_a": None, "n_eligible_a": None, "fvu_a": None}
+    missing = {"value": None, "reason": "not_computed", **unknown}
+    results = make_results(lambda metric, i, j: 0.1 if i else missing, 2, 2)
+    text = _text(results, None)
+    assert " ".join(_line(text, "FVU").split()) == "FVU 0 -, .120 -"
+    assert " ".join(_line(text, "eligible/alive/all").split()) == "eligible/alive/all 0 -, 160/210/256 -"
+
+
 def test_without_equal_layers_the_best_partner_of_each_layer_is_shown(make_results):
     made = make_results(lambda metric, i, j: 0.1 * i + 0.05 * (j == 1), 2, 3)
     rename = {"0": "10", "1": "11", "2": "12"}

@@ -118,6 +118,49 @@ def test_undefined_entries_are_hatched_by_reason_and_significant_ones_dotted(tmp
     assert [len(collection.get_offsets()) for collection in dots] == [3]
 
 
+def test_what_was_not_computed_is_hatched_and_not_called_undefined(tmp_path, make_results, drawn):
+    def entry(metric: str, i: int, j: int) -> dict:
+        if j == 1:
+            missing = {
+                "value": None,
+                "reason": "not_computed",
+                "null_draws": None,
+                "control": 0.1 if i else None,
+            }
+            return {**missing, "null_mean": None, "flags": "" if i else "control_not_computed"}
+        return (
+            {"value": None, "reason": "few_shifts"} if i else {"value": 0.2, "control": 0.1, "q_value": None}
+        )
+
+    heatmaps(make_results(entry, 2, 2), tmp_path)
+    assert _legend(drawn[0]) == ["undefined: few shifts", "not computed"]
+    value = drawn[0].axes[0]
+    hatched = [len(collection.get_paths()) for collection in value.collections if collection.get_hatch()]
+    assert hatched == [1, 2]
+    # The control of one of them is there.
+    assert _texts(drawn[0]) == [".20", ".10", ".10", ".30"]
+
+
+def test_a_control_that_was_not_computed_is_hatched_as_such(tmp_path, make_results, drawn):
+    def entry(metric: str, i: int, j: int) -> dict:
+        missing = {"control": None, "flags": "rank_limited;control_not_computed"}
+        return {"value": 0.2, "q_value": None, **({"control": 0.1} if i else missing)}
+
+    heatmaps(make_results(entry, 2, 2), tmp_path)
+    assert _legend(drawn[0]) == ["not computed"]
+    hatched = [
+        sum(len(each.get_paths()) for each in axes.collections if each.get_hatch())
+        for axes in drawn[0].axes[:2]
+    ]
+    assert hatched == [0, 2]
+
+
+def test_the_draws_in_the_title_are_those_of_a_layer_pair_that_was_computed(tmp_path, make_results, drawn):
+    missing = {"value": None, "reason": "not_computed", "null_draws": None}
+    heatmaps(make_results(lambda metric, i, j: 0.1 if i else missing, 2, 2), tmp_path)
+    assert "null: document shift (485 draws)" in drawn[0].get_suptitle()
+
+
 def test_text_is_the_colour_of_larger_contrast():
     assert text_colour((1.0, 1.0, 0.8)) == "black"
     assert text_colour((0.0, 0.1, 0.3)) == "white"

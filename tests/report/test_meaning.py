@@ -113,6 +113,15 @@ def test_missing_intervals_are_said_to_be_missing(pair):
     assert "given the current byte above at layers 0, 1 and 3 (undefined at layer 2)" in text
 
 
+def test_layers_that_were_not_computed_are_said_to_be_so(pair):
+    blank = {"value": None, "ci_low": None, "ci_high": None, "reason": "not_computed"}
+    rows = (dataclasses.replace(row, **blank) if row.layer_a == "2" else row for row in pair[0].rows)
+    text = meaning(dataclasses.replace(pair[0], rows=tuple(rows)), pair[1])
+    assert "given the current byte above at layers 0, 1 and 3 (not computed at layer 2)" in text
+    assert "(mean .33 against .10 (not computed at layer 2))" in text
+    assert "undefined" not in text
+
+
 def test_missing_metrics_are_said_to_be_missing(grid):
     only_cka = {"cka": (0.1, 0.1, 0.1, 0.1)}
     text = meaning(grid(only_cka), grid(only_cka))

@@ -13,7 +13,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from saeuniv.results import Results, Row, columns, load, swap, write_results, write_status
+from saeuniv.results import (
+    Results,
+    Row,
+    columns,
+    is_written,
+    load,
+    read_status,
+    swap,
+    write_results,
+    write_status,
+)
 from saeuniv.results.table import read_table, write_table
 
 
@@ -227,6 +237,36 @@ def test_status_is_written_beside_earlier_results(tmp_path, old):
     status = json.loads((tmp_path / "results" / "status.json").read_text())
     assert status == {"state": "failed", "error": "FVU above the bound", "host": "node1", "seconds": 3.5}
     assert load(tmp_path).rows == old.rows
+
+
+def test_results_are_written_by_the_task_that_the_status_names_and_no_other(tmp_path, old):
+    write_status(tmp_path, "done", task="0123")
+    assert not is_written(tmp_path, "0123")
+    _write(tmp_path, old)
+    assert not is_written(tmp_path, "0123")
+    write_status(tmp_path, "done", task="0123")
+    assert is_written(tmp_path, "0123")
+    assert not is_written(tmp_path, "4567")
+    (tmp_path / "results" / "nulls.csv").unlink()
+    assert not is_written(tmp_path, "0123")
+
+
+@pytest.mark.parametrize("state", ["running", "failed"])
+def test_results_of_a_task_at_work_or_failed_are_not_written(tmp_path, old, state):
+    _write(tmp_path, old)
+    write_status(tmp_path, state, task="0123")
+    assert not is_written(tmp_path, "0123")
+
+
+@pytest.mark.parametrize("text", ["", "{", "[1]", None])
+def test_a_status_that_cannot_be_read_says_nothing(tmp_path, old, text):
+    path = _write(tmp_path, old) / "status.json"
+    assert read_status(tmp_path) == {"state": "done", "seconds": 2.0}
+    path.unlink()
+    if text is not None:
+        path.write_text(text)
+    assert read_status(tmp_path) == {}
+    assert not is_written(tmp_path, "0123")
 
 
 def test_an_unknown_state_is_refused(tmp_path):

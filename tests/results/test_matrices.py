@@ -37,6 +37,14 @@ def test_a_reason_for_another_column_leaves_the_value_defined(make_results):
     assert np.isnan(results.matrix("partial_correlation", "p"))
 
 
+def test_what_was_not_computed_is_nan_with_a_number_of_its_own(make_results):
+    missing = {"value": None, "reason": "not_computed", "d_sae_b": None, "l0_b": None}
+    results = make_results(lambda metric, i, j: 0.1 if i == j else missing, 2, 2)
+    assert np.isnan(results.matrix("partial_correlation")).tolist() == [[False, True], [True, False]]
+    assert results.reasons("partial_correlation").tolist() == [[0, 13], [13, 0]]
+    assert results.matrix("partial_correlation", "l0_a").tolist() == [[8.0, 8.0], [8.0, 8.0]]
+
+
 def test_layer_pairs_without_a_row_were_not_requested(make_results):
     full = make_results(lambda metric, i, j: 0.1, 3, 3)
     diagonal = dataclasses.replace(full, rows=tuple(r for r in full.rows if r.layer_a == r.layer_b))

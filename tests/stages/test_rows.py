@@ -8,7 +8,8 @@ import pytest
 from saeuniv.alignments import Hungarian
 from saeuniv.metrics import Cka, MatchedCorrelation, Measurement, PartialCorrelation, RawCorrelation
 from saeuniv.metrics.base import DOCUMENT_SHIFT, PERMUTATION, SELECTION_SHIFT, WITHIN_TOKEN_SHUFFLE
-from saeuniv.stages.rows import Described, PairScores, SideDescription, null_rows, result_rows
+from saeuniv.stages.described import Described, SideDescription
+from saeuniv.stages.rows import PairScores, null_rows, result_rows
 from saeuniv.stages.scores import LayerQuality, Scores
 
 SIDE = SideDescription("model", "", "resid_post", "trained")
@@ -32,7 +33,7 @@ def measured(value=0.5, direction="both", *, null=None, bootstrap=None, **change
 
 
 def pair(own, control=None, *, layers=("0", "1"), metric=None):
-    return PairScores(*layers, metric or PartialCorrelation(), own, control)
+    return PairScores(*layers, metric or PartialCorrelation(), own, control, has_control=control is not None)
 
 
 def one(own, control=None, **changes):
@@ -197,3 +198,79 @@ def test_every_pair_and_direction_has_one_row_in_the_order_given():
         ("0", "both"),
     ]
     assert dataclasses.replace(rows[0], layer_a="0", hookpoint_a=rows[2].hookpoint_a) == rows[2]
+
+
+_OF_A_SIDE = ("d_sae", "l0", "fvu", "n_alive", "n_eligible", "eligible_mass", "context_share")
+
+
+def test_a_score_that_was_not_computed_has_empty_rows_in_the_directions_of_its_metric():
+    own = scores(measured(0.5, "a_to_b"), measured(0.6, "b_to_a"), measured(0.55))
+    rows = result_rows([pair(own), pair(None, layers=("0", "2"))], DESCRIBED)
+    assert [row.direction for row in rows[3:]] == ["a_to_b", "b_to_a", "both"]
+    for row in rows[3:]:
+        assert (row.value, row.reason, row.value_reason) == (None, "not_computed", "not_computed")
+        empty = ("null_mean", "null_draws", "excess", "p_value", "q_value", "ci_low", "n_matches", "control")
+        assert all(getattr(row, name) is None for name in empty)
+        assert (row.null, row.space, row.alignment, row.flags) == ("document_shift", "tokens", "-", "")
+        assert (row.layer_b, row.hookpoint_b) == ("2", "resid_post[2]")
+
+
+def test_what_other_scores_say_of_a_layer_stands_beside_a_score_that_was_not_computed():
+    computed = scores(measured(), a=90, b=70)
+    rows = result_rows(
+        [pair(computed), pair(None, layers=("0", "2")), pair(None, layers=("3", "1"))], DESCRIBED
+    )
+    known_a, known_b = (
+        next(row for row in rows if row.layer_b == b and row.value is None) for b in ("2", "1")
+    )
+    assert (known_a.n_eligible_a, known_b.n_eligible_b) == (90, 70)
+    assert all(getattr(known_a, f"{name}_a") == getattr(quality(90), name) for name in _OF_A_SIDE)
+    assert all(getattr(known_a, f"{name}_b") is None for name in _OF_A_SIDE)
+    assert all(getattr(known_b, f"{name}_a") is None for name in _OF_A_SIDE)
+    assert {(row.n_tokens, row.n_documents) for row in rows} == {(1000, 50)}
+
+
+def test_a_metric_that_is_nowhere_computed_has_the_directions_it_has_by_itself():
+    pairs = [pair(scores(measured())), pair(None, metric=RawCorrelation()), pair(None, metric=Cka())]
+    rows = result_rows(pairs, DESCRIBED)
+    assert [row.direction for row in rows if row.metric == "raw_correlation"] == ["a_to_b", "b_to_a", "both"]
+    (row,) = (row for row in rows if row.metric == "cka")
+    assert (row.direction, row.alignment, row.space, row.reason) == (
+        "both",
+        "hungarian",
+        "decoder",
+        "not_computed",
+    )
+
+
+def test_q_values_are_over_what_was_computed():
+    p_of_three = [pair(scores(with_p(count)), layers=(str(count), "0")) for count in (0, 3, 40)]
+    two = [*p_of_three[:2], p_of_three[2]._replace(scores=None)]
+    whole = [row.q_value for row in result_rows(p_of_three, DESCRIBED)]
+    assert whole == pytest.approx([0.03, 0.06, 0.41])
+    rows = [row for row in result_rows(two, DESCRIBED) if row.direction == "both"]
+    assert [row.q_value for row in rows] == [pytest.approx(0.02), pytest.approx(0.04), None]
+
+
+def test_a_control_that_was_not_computed_is_flagged_and_its_columns_are_empty():
+    own = scores(measured(0.5, flags=("rank_limited",)))
+    (row,) = result_rows([pair(own)._replace(has_control=True)], DESCRIBED)
+    assert (row.value, row.control, row.diff_control, row.diff_ci_low) == (0.5, None, None, None)
+    assert (row.flags, row.reason) == ("rank_limited;control_not_computed", "")
+    assert one(scores(measured(0.5)), None).flags == ""
+
+
+def test_a_control_is_shown_beside_a_score_that_was_not_computed():
+    computed = pair(scores(measured(0.5)), scores(measured(0.1)))
+    missing = pair(None, scores(measured(0.2), a=1, b=1), layers=("0", "2"))
+    row = next(row for row in result_rows([computed, missing], DESCRIBED) if row.value is None)
+    assert (row.control, row.diff_control, row.flags) == (0.2, None, "")
+
+
+def test_nothing_computed_is_no_table():
+    with pytest.raises(ValueError, match="expected at least one that was computed, got none of 2"):
+        result_rows([pair(None), pair(None, layers=("0", "2"))], DESCRIBED)
+
+
+def test_a_score_that_was_not_computed_has_no_null_rows():
+    assert null_rows([pair(None)], DESCRIBED) == ()

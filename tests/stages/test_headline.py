@@ -1,0 +1,41 @@
+"""The headline numbers of summary.json."""
+
+from collections.abc import Callable
+
+import pytest
+
+from saeuniv.results import Results
+from saeuniv.stages.headline import headline
+
+
+def test_headline_counts_rejections_under_independence_and_under_any_dependence(
+    make_results: Callable[..., Results],
+) -> None:
+    # p = .01, .02, .03, .04 over four layer pairs: all four pass at .05 by BH (.04 <= .05 x 4/4); the
+    # harmonic factor 25/12 of BY leaves none (.01 > .05 x 1/4 / 2.08).
+    results = make_results(
+        lambda metric, i, j: {
+            "value": 0.1 * (1 + 2 * i + j),
+            "p_value": 0.01 * (1 + 2 * i + j),
+            "control": 0.05,
+        },
+        2,
+        2,
+    )
+    found = headline(list(results.rows), "partial_correlation")
+    assert (found["rejected_bh"], found["rejected_by"], found["layer_pairs"]) == (4, 0, 4)
+    assert found["mean"] == pytest.approx(0.25)
+    assert (found["max"], found["max_at"]) == (pytest.approx(0.4), ["1", "1"])
+    assert found["control_mean"] == pytest.approx(0.05)
+
+
+def test_a_metric_that_is_nowhere_defined_has_no_headline(make_results: Callable[..., Results]) -> None:
+    results = make_results(lambda metric, i, j: None, 2, 2)
+    assert headline(list(results.rows), "partial_correlation") == {"layer_pairs": 0}
+
+
+def test_the_headline_is_over_what_was_computed(make_results: Callable[..., Results]) -> None:
+    missing = {"value": None, "reason": "not_computed"}
+    results = make_results(lambda metric, i, j: missing if i == j else {"value": 0.2, "control": None}, 2, 2)
+    found = headline(list(results.rows), "partial_correlation")
+    assert (found["layer_pairs"], found["mean"], found["control_mean"]) == (2, pytest.approx(0.2), None)
