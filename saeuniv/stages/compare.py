@@ -2,21 +2,22 @@
 
 import logging
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Hashable, Iterable
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import scipy.sparse as sp
 from safetensors import safe_open
 
 from saeuniv.compare import CompareSettings, align, align_null, null_reason
+from saeuniv.config import canonical_json, plain
 from saeuniv.metrics import MetricMethod
 from saeuniv.metrics.layer_pair import Draws, DrawSettings, LayerPair, Matches, make_draws
 from saeuniv.numerics.latents import PreparedLayer, prepare_layer
 from saeuniv.numerics.rows import Half, make_halves
-from saeuniv.stages.encode import read_latents, shard_cuts
+from saeuniv.stages.latents import read_latents, shard_cuts
 from saeuniv.stages.scores import LayerQuality, Scores, load_matches, save_matches, save_scores
 from saeuniv.stages.task import LatentsReference, Progress, Task
 from saeuniv.stages.tokens import read_held_out
@@ -44,6 +45,31 @@ class PairOutputs:
 
     scores: tuple[tuple[MetricMethod, Artifact], ...]
 
+    def united(self, other: "PairOutputs") -> "PairOutputs":
+        """The scores of both, each once, with the matches they need."""
+        nulls = dict((*self.null_matches, *other.null_matches))
+        scores = {score.path: (metric, score) for metric, score in (*self.scores, *other.scores)}
+        return PairOutputs(
+            self.layer_b, self.matches or other.matches, tuple(nulls.items()), tuple(scores.values())
+        )
+
+    def without(self, paths: Collection[str]) -> "PairOutputs":
+        """Less the scores with these paths, and the matches that only those needed."""
+        kept = tuple((metric, score) for metric, score in self.scores if score.path not in paths)
+        any_aligned = any(metric.aligned for metric, _ in kept)
+        needed = {null for metric, _ in kept for null in metric.needs_nulls}
+        nulls = tuple((name, each) for name, each in self.null_matches if name in needed)
+        return PairOutputs(self.layer_b, self.matches if any_aligned else None, nulls, kept)
+
+
+def inputs_of(layers: Iterable[LatentsReference]) -> dict[str, Artifact]:
+    """What must have been published before these latents can be compared, by path."""
+    found: dict[str, Artifact] = {}
+    for each in layers:
+        for artifact in (each.artifact, each.tokens, each.dictionary.artifact):
+            found |= {artifact.path: artifact} if artifact else {}
+    return found
+
 
 @dataclass(frozen=True)
 class ComparePairs(Task):
@@ -62,6 +88,44 @@ class ComparePairs(Task):
         names = "+".join(str(each.dictionary.hookpoint) for each in self.layer_a)
         partner = self.pairs[0].layer_b[0].model.label
         return f"{self.layer_a[0].model.label} {names} x {len(self.pairs)} of {partner}"
+
+    @property
+    def group(self) -> Hashable:
+        """The layer of A, the dictionaries of B, and how they are compared: a layer is prepared once."""
+        keys = tuple(each.artifact.key for each in self.layer_a)
+        b = self.pairs[0].layer_b[0]
+        partner = (b.model.key, b.dictionary.width, canonical_json(plain(b.dictionary.sae)))
+        return (self.stage, keys, partner, self.skip_first, repr(self.settings))
+
+    def is_done(self) -> bool:
+        """True if everything it publishes is there, matches too: damaged ones are made again."""
+        return all(self.store.exists(output) for pair in self.pairs for output in _outputs(pair))
+
+    def united(self, other: Any) -> "ComparePairs":
+        """The layer pairs of both, with the metrics of both."""
+        pairs: dict[tuple[str, ...], PairOutputs] = {}
+        for pair in (*self.pairs, *other.pairs):
+            key = tuple(each.artifact.key for each in pair.layer_b)
+            pairs[key] = pairs[key].united(pair) if key in pairs else pair
+        return self._comparing(pairs.values(), {each.path: each for each in (*self.inputs, *other.inputs)})
+
+    def without(self, paths: Collection[str]) -> "ComparePairs | None":
+        """Less the scores with these paths."""
+        if not any(output.path in paths for output in self.outputs):
+            return self
+        kept = [narrowed for pair in self.pairs if (narrowed := pair.without(paths)).scores]
+        return self._comparing(kept, {each.path: each for each in self.inputs}) if kept else None
+
+    def _comparing(self, pairs: Iterable[PairOutputs], inputs: dict[str, Artifact]) -> "ComparePairs":
+        chosen = tuple(pairs)
+        needed = set(inputs_of((*self.layer_a, *(each for pair in chosen for each in pair.layer_b))))
+        return replace(
+            self,
+            pairs=chosen,
+            inputs=tuple(each for path, each in inputs.items() if path in needed),
+            outputs=tuple(score for pair in chosen for _, score in pair.scores),
+            seconds=self.seconds / len(self.pairs) * len(chosen),
+        )
 
     def __call__(self, progress: Progress) -> None:
         """Compare and publish pair by pair."""

@@ -1,14 +1,18 @@
 """What a task is, and what tasks pass to one another."""
 
+import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Hashable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
-from saeuniv.config import Sae
+from saeuniv.config import Sae, canonical_json
 from saeuniv.hookpoints import Hookpoint
 from saeuniv.store import Artifact, Store
+
+STAGES = ("fetch", "tokens", "models", "dictionaries", "latents", "scores", "report", "sweep")
+"""Every stage, in an order in which each comes after what it needs."""
 
 Progress = Callable[[int, int], None]
 """Told how many steps are done, of how many."""
@@ -23,6 +27,9 @@ class Task(ABC):
 
     stage: ClassVar[str]
     """The name that progress, failures and summaries go by."""
+
+    needs_all: ClassVar[bool] = True
+    """False: runs as soon as whatever makes its inputs has ended, well or not."""
 
     root: Path
     """The store."""
@@ -42,13 +49,40 @@ class Task(ABC):
         return Store(self.root)
 
     @property
+    def key(self) -> str:
+        """16 hexadecimal digits that name the task: equal for the same stage and outputs."""
+        named = canonical_json([self.stage, sorted(output.path for output in self.outputs)])
+        return hashlib.sha256(named.encode()).hexdigest()[:16]
+
+    @property
     @abstractmethod
     def label(self) -> str:
         """What it works on, for people."""
 
+    @property
+    def group(self) -> Hashable:
+        """Tasks of one group are made in one pass: equal groups can be `united`."""
+        return (self.stage, self.key)
+
     @abstractmethod
     def __call__(self, progress: Progress) -> None:
         """Do the work. Raises whatever went wrong."""
+
+    def is_done(self) -> bool:
+        """True if everything it publishes is in the store."""
+        return all(self.store.exists(output) for output in self.outputs)
+
+    def united(self, other: Any) -> "Task":
+        """One task that makes what this one and `other`, of the same group, make."""
+        return self
+
+    def without(self, paths: Collection[str]) -> "Task | None":
+        """The task less the outputs with these paths; None if nothing is left to do."""
+        return None if all(output.path in paths for output in self.outputs) else self
+
+    def portable(self) -> "Task":
+        """The task as it is written down for another machine; smaller where it can be."""
+        return self
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,8 @@
 
 import json
 import logging
-from dataclasses import dataclass
+from collections.abc import Collection, Hashable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
@@ -10,7 +11,7 @@ import numpy as np
 from jaxtyping import Int
 from safetensors.numpy import load_file, save_file
 
-from saeuniv.config import Data
+from saeuniv.config import Data, canonical_json, plain
 from saeuniv.stages.task import Progress, Task
 from saeuniv.store import Artifact, Store
 
@@ -41,6 +42,26 @@ class MakeTokens(Task):
     def label(self) -> str:
         """The kind of text."""
         return type(self.data).__name__.removesuffix("Data").lower()
+
+    @property
+    def group(self) -> Hashable:
+        """The text and the tokenizer: it is read once."""
+        return (self.stage, canonical_json(plain(self.data)), self.tokenizer, self.revision)
+
+    def united(self, other: Any) -> "MakeTokens":
+        """Both splits that either makes."""
+        training, held_out = self.training or other.training, self.held_out or other.held_out
+        return self._making(training, held_out)
+
+    def without(self, paths: Collection[str]) -> "MakeTokens | None":
+        """Less the splits with these paths."""
+        kept = (each if each and each.path not in paths else None for each in (self.training, self.held_out))
+        training, held_out = kept
+        return self._making(training, held_out) if training or held_out else None
+
+    def _making(self, training: Artifact | None, held_out: Artifact | None) -> "MakeTokens":
+        outputs = tuple(each for each in (training, held_out) if each)
+        return replace(self, training=training, held_out=held_out, outputs=outputs)
 
     def __call__(self, progress: Progress) -> None:
         """Read, split, tokenize, publish what is missing."""

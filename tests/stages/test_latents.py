@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from saeuniv.config import TinySae
 from saeuniv.hookpoints import Hookpoint, HookpointKind
-from saeuniv.stages.encode import SHARD_ROWS, _save_shard, read_latents, recorded_fvu, shard_cuts, shards
+from saeuniv.stages.latents import SHARD_ROWS, read_latents, recorded_fvu, save_shard, shard_cuts, shards
 from saeuniv.stages.task import DictionaryReference, LatentsReference, ModelReference
 from saeuniv.store import ArtifactError, Kind, Store, artifact
 
@@ -68,7 +68,7 @@ def test_shards_are_read_back_as_one(reference: LatentsReference, tmp_path: Path
         latents = Part((part > 0).sum(1), np.nonzero(part)[1], part[part > 0])
         fit = Fit(len(part), float(((x - y)[rows] ** 2).sum()), float((x[rows] ** 2).sum()), x[rows].sum(0))
         with store.publish(output) as folder:
-            _save_shard(folder, [latents], fit, 6)
+            save_shard(folder, [latents], fit, 6)
     read = read_latents(store, reference, 2)
     np.testing.assert_array_equal(read.latents.toarray(), dense)
     assert read.latents.dtype == np.float32
