@@ -10,6 +10,11 @@ from saeuniv.config.errors import ConfigError as ConfigError
 from saeuniv.config.inspection import Inspection as Inspection
 from saeuniv.config.inspection import inspect as inspect
 from saeuniv.config.inspection import to_cell as to_cell
+from saeuniv.config.launcher import JOB_STAGES as JOB_STAGES
+from saeuniv.config.launcher import SIGNAL_SECONDS as SIGNAL_SECONDS
+from saeuniv.config.launcher import Cluster as Cluster
+from saeuniv.config.launcher import Launcher as Launcher
+from saeuniv.config.launcher import StageResources as StageResources
 from saeuniv.config.layers import Expansion as Expansion
 from saeuniv.config.layers import Width as Width
 from saeuniv.config.layers import parse_width as parse_width

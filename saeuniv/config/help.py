@@ -4,6 +4,20 @@ import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
+COMMANDS = {
+    "plan": "what these overrides would do: comparisons, tasks, GPU hours, disk; nothing is run",
+    "fetch": "fetch what these overrides need from hubs, saying first how much that is",
+    "status": "how a sweep stands; without a name, which sweeps there are",
+    "logs": "what the jobs of a sweep said",
+    "cancel": "cancel the jobs of a sweep",
+    "retry": "ask for a sweep again: what failed is done again, what lives is attached to",
+    "report": "figures and tables of a sweep or a comparison again, from its results",
+    "store": "what the store holds (du), and what of it may go (gc)",
+    "doctor": "what this machine, the store and SLURM can do; with --job the nodes as well",
+    "task": "run one task that `plan --emit` wrote (task run FILE)",
+}
+"""The commands beside the Hydra application (saeuniv.commands), and what they do."""
+
 _GROUPS = {
     "a": ("model", "the first model"),
     "b": ("model", "the second model"),
@@ -15,6 +29,7 @@ _GROUPS = {
     "control": ("control", "what stands beside the comparison"),
     "tracking": ("tracking", "Weights & Biases"),
     "experiment": ("experiment", "whole presets"),
+    "hydra/launcher": ("hydra/launcher", "where a sweep (-m) runs: on this machine, or as jobs"),
 }
 
 _INTRODUCTION = """\
@@ -30,6 +45,8 @@ Examples (saeuniv stands for `python launch.py` as well)
   saeuniv a=hub a.name=EleutherAI/pythia-1b b=local b.path=mine sae=train width=16k data=text data.path=corpus
   saeuniv -m layers.a=0,1,2 alignment=max_corr,hungarian    a sweep: one comparison per alignment"""
 
+_COMMANDS = "Commands (saeuniv <command> ...; each has --help)"
+
 _FOOTER = """\
 Any value: key=value, for example layers.b=0-3 nulls.draws=199. `--cfg job` shows them all.
 Options of your own: --config-dir <folder>, or SAEUNIV_CONFIG_DIR.
@@ -38,11 +55,13 @@ Exit codes: 0 done, 1 work failed, 2 wrong configuration, 130 interrupted."""
 
 
 def help_page(conf_dirs: Sequence[Path]) -> dict[str, str]:
-    """The node of hydra/help: what this is, the groups with their options in `conf_dirs`, five examples."""
+    """The node of hydra/help: what this is, groups with their options in `conf_dirs`, examples, commands."""
     lines = [_INTRODUCTION, "", "Groups (group=option)"]
     for name, (folder, meaning) in _GROUPS.items():
         options = sorted({file.stem for each in conf_dirs for file in (each / folder).glob("*.yaml")})
-        lines.append(f"  {name:<11}{meaning}")
-        lines += textwrap.wrap(" ".join(options), 100, initial_indent=" " * 15, subsequent_indent=" " * 15)
-    lines += ["", _EXAMPLES, "", _FOOTER]
+        lines.append(f"  {name:<16}{meaning}")
+        lines += textwrap.wrap(" ".join(options), 100, initial_indent=" " * 20, subsequent_indent=" " * 20)
+    lines += ["", _EXAMPLES, "", _COMMANDS]
+    lines += [f"  {name:<16}{meaning}" for name, meaning in COMMANDS.items()]
+    lines += ["", _FOOTER]
     return {"app_name": "saeuniv", "header": "", "footer": "", "template": "\n".join(lines) + "\n"}

@@ -12,6 +12,7 @@ from saeuniv.config import settings, sources
 from saeuniv.config.cell import sweep_name
 from saeuniv.config.help import help_page
 from saeuniv.config.inspection import inspect
+from saeuniv.config.launcher import JOB_STAGES, Launcher
 
 _PACKAGE = Path(__file__).resolve().parent.parent
 
@@ -50,6 +51,7 @@ def register(
     """
     store = ConfigStore.instance().store
     store(group="schema", name="config", node=settings.Config)
+    store(group="schema/launcher", name="saeuniv", node=_launcher())
     schemas: dict[str, dict[str, type]] = {
         **SOURCES,
         "alignment": {each.name: each for each in alignments},
@@ -82,6 +84,14 @@ def conf_dirs(config_dir: Path | None) -> tuple[Path, ...]:
 def option_names(conf_dirs: Sequence[Path], group: str) -> tuple[str, ...]:
     """The options of a group, sorted: the names of its YAML files in `conf_dirs`."""
     return tuple(sorted({file.stem for folder in conf_dirs for file in (folder / group).glob("*.yaml")}))
+
+
+def _launcher() -> DictConfig:
+    node = OmegaConf.structured(Launcher)
+    for stage in ("default", *JOB_STAGES):
+        # Open to any option of sbatch: hydra.launcher.latents.sbatch.nice=100, without a plus.
+        OmegaConf.set_struct(node[stage].sbatch, False)
+    return node
 
 
 def _comparison(*, _root_: DictConfig) -> str:

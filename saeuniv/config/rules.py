@@ -22,12 +22,13 @@ Rule = tuple[str, object, bool, str]
 
 
 def _settings(config: Config) -> Iterator[Rule]:
-    d, e, n, b, r = (
+    d, e, n, b, r, s = (
         config.data,
         config.eligibility,
         config.nulls,
         config.bootstrap,
         config.resources,
+        config.sweep,
     )
     fraction = "a fraction in (0, 1]"
     yield "data.context_length", d.context_length, d.context_length >= 8, "at least 8 tokens"
@@ -52,9 +53,11 @@ def _settings(config: Config) -> Iterator[Rule]:
     yield "nulls.shuffle_draws", n.shuffle_draws, n.shuffle_draws >= 2, "at least 2"
     yield "bootstrap.draws", b.draws, b.draws >= 100, "at least 100"
     yield "bootstrap.confidence", b.confidence, 0.5 <= b.confidence < 1, "a fraction in [0.5, 1)"
-    yield "resources.processes", r.processes, (r.processes or 1) >= 1, "at least 1"
+    yield "resources.processes", r.processes, r.processes is None or r.processes >= 1, "at least 1"
     batch = r.encode_batch_sequences
     yield "resources.encode_batch_sequences", batch, batch >= 1, "at least 1"
+    hours = s.max_gpu_hours
+    yield "sweep.max_gpu_hours", hours, hours is None or hours > 0, "a positive number of hours"
 
 
 def _sides(config: Config) -> Iterator[Rule]:

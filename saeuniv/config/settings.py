@@ -122,10 +122,17 @@ class Tracking:
 
 @dataclass
 class Sweep:
-    """The name that a sweep's folder, W&B group and status go by."""
+    """A sweep as a whole; never part of a result."""
 
     name: str | None = None
-    """Unset: a short hash of the overrides, so that the same command finds its sweep again."""
+    """What its folder, W&B group and status go by; unset: a short hash of the overrides, so that the same
+    command finds its sweep again."""
+
+    detach: bool = False
+    """Return after submission (SLURM only)."""
+
+    max_gpu_hours: float | None = None
+    """A plan that is expected to take more GPU hours is refused."""
 
 
 @dataclass

@@ -4,33 +4,27 @@ Hydra itself stops at the first fault with exit code 1, lets `+key=` through, an
 anyone has checked.
 """
 
-import copy
-from collections.abc import Iterable, Iterator, Sequence
+import math
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from omegaconf import DictConfig
-
 from saeuniv.alignments import ALIGNMENTS
-from saeuniv.config import Cell, ConfigError, canonical_json, inspect, plain
+from saeuniv.config import Cell, ConfigError, Launcher
+from saeuniv.config.config_yaml import PlainPart, text_of_parts
+from saeuniv.config.inspection import united
 from saeuniv.config.registry import CONF_DIR, conf_dirs, register, site_dir
 from saeuniv.metrics import METRICS
-from saeuniv.preflight.choices import (
-    choice_faults,
-    doubtful_value_fault,
-    form_faults,
-    is_choice,
-    is_setting_of_hydra,
-    needs_multirun,
-    value_fault,
-)
-from saeuniv.preflight.composer import Command, Composed, Composer, Override, read_command
+from saeuniv.preflight.choices import needs_multirun
+from saeuniv.preflight.composer import MAX_CELLS, Command, Composer, Override, read_command
+from saeuniv.preflight.families import Families
 from saeuniv.preflight.files import FileChecks
+from saeuniv.preflight.launching import launching_faults, read_launcher
+from saeuniv.preflight.suggestions import choose
 
-# A wrong choice among these leaves the defaults of others standing, about which nothing can be said.
-_PRESETS = {"models": ("a", "b", "sae", "data"), "experiment": ("a", "b", "sae", "sae_a", "sae_b", "data")}
 
-
-class Preflight(NamedTuple):
+@dataclass(frozen=True)
+class Preflight:
     """What a command line asks for."""
 
     cells: tuple[Cell, ...]
@@ -39,15 +33,42 @@ class Preflight(NamedTuple):
     faults: tuple[str, ...]
     """Everything that is wrong, as sentences, each once."""
 
+    launcher: Launcher | None = None
+    """How a sweep is launched; None where its settings are wrong."""
 
-class _Checked(NamedTuple):
-    """Overrides that have been looked at one by one."""
+    multirun: bool = False
+    """The command is a sweep: -m was given, or a preset asks for one."""
 
-    good: tuple[Override, ...]
-    bad_groups: frozenset[str]
-    """Groups whose choice is wrong: the default stands in for it."""
+    first_cells: Mapping[str, "FirstCell"] = field(
+        default_factory=dict[str, "FirstCell"], repr=False, compare=False
+    )
+    """By comparison, in the order of the cells."""
 
-    faults: tuple[str, ...]
+    def config_text(self, comparison: str) -> str:
+        """config.yaml of a comparison: its first cell's configuration, with what its other cells add."""
+        first = self.first_cells[comparison]
+        return text_of_parts(first.parts, first.overrides, first.cells)
+
+
+class FirstCell(NamedTuple):
+    """What config.yaml of a comparison says of its first cell."""
+
+    parts: Mapping[str, PlainPart]
+    """Shared with other comparisons that have the same values there."""
+
+    overrides: tuple[str, ...]
+    """The cell's overrides as Hydra lists them for a job, without Hydra's own."""
+
+    cells: list[Cell]
+    """All cells of the comparison."""
+
+
+class _Found(NamedTuple):
+    """What is filled while the cells are looked at."""
+
+    cells: list[Cell]
+    by_comparison: dict[str, FirstCell]
+    faults: list[str]
 
 
 def preflight(argv: Sequence[str]) -> Preflight:
@@ -70,18 +91,34 @@ def preflight(argv: Sequence[str]) -> Preflight:
 
 def _preflight(command: Command, composer: Composer) -> Preflight:
     """Raises ConfigError where the root configuration itself does not compose."""
-    checked = _checked(command.overrides, composer)
-    faults = list(checked.faults)
-    composed, culprits = _composed([each for each in checked.good if not each.sweep], composer, faults)
+    families = Families(composer)
+    checked = families.checked(command.overrides)
+    composed, culprits, choice_faults = families.composed([each for each in checked.good if not each.sweep])
     good = [each for each in checked.good if each not in culprits]
-    if not (command.multirun or composed.multirun):
+    multirun = command.multirun or composed.multirun
+    params = families.checked(composed.params if multirun else ())
+    launcher, launcher_faults = read_launcher(composed, good)
+    faults = [*checked.faults, *choice_faults, *params.faults, *launcher_faults]
+    if not multirun:
         faults += [needs_multirun(each) for each in good if each.sweep]
-        params: tuple[str, ...] = ()
-    else:
-        params = composed.params
-    lines = [*params, *(each.line for each in good)]
-    cells = _cells(lines, checked.bad_groups, composer, faults, params=params)
-    return Preflight(cells, tuple(dict.fromkeys([*faults, *_shared_folder_faults(cells)])))
+    # As Hydra does: a key given twice counts once, with its last value.
+    last = {each.sign + each.key: each for each in (*params.good, *good)}
+    faults += _size_faults(last.values(), composer)
+    swept = [each for each in last.values() if each.n_values]
+    if math.prod(each.n_values for each in swept) > MAX_CELLS:
+        return Preflight((), tuple(dict.fromkeys(faults)), launcher, multirun)
+    found = _Found([], {}, faults)
+    all_lines = composer.expand([each.line for each in swept])
+    _find_cells(all_lines, families, found, bad_groups=checked.bad_groups, params=composed.params)
+    if not multirun and found.by_comparison:
+        # Hydra hands a single job its overrides as they were written, a sweep's in a form of its own.
+        (name, first), *_ = found.by_comparison.items()
+        found.by_comparison[name] = first._replace(overrides=_for_the_job(each.line for each in good))
+    faults += launching_faults(launcher, composed, overrides=good, multirun=multirun, cells=found.cells)
+    faults += _one_value_faults(found.by_comparison.values())
+    return Preflight(
+        tuple(found.cells), tuple(dict.fromkeys(faults)), launcher, multirun, found.by_comparison
+    )
 
 
 def _folder_faults(command: Command) -> Iterator[str]:
@@ -95,136 +132,61 @@ def _folder_faults(command: Command) -> Iterator[str]:
             yield f"{name}={folder}: expected a folder with options, and there is none."
 
 
-def _checked(lines: Iterable[str], composer: Composer) -> _Checked:
-    good: list[Override] = []
-    bad_groups: set[str] = set()
-    faults: list[str] = []
-    for line in lines:
-        try:
-            override = composer.parse(line)
-        except ConfigError as error:
-            faults += error.faults
-            continue
-        found = list(form_faults(override))
-        if not found and not override.sweep and is_choice(override, composer):
-            found = list(choice_faults(override, composer))
-            bad_groups |= {override.key} if found else set()
-        faults += found
-        good += [] if found else [override]
-    return _Checked(tuple(good), frozenset(bad_groups), tuple(faults))
+def _size_faults(overrides: Collection[Override], composer: Composer) -> Iterator[str]:
+    for each in overrides:
+        if not each.n_values:
+            options = composer.options(each.key)
+            remedy = choose("", options) if options else "Give a range whose end is beyond its start."
+            yield f"{each.line}: expected at least one value, got none: the sweep has no cells. {remedy}"
+    sizes = [each for each in overrides if each.n_values > 1]
+    if math.prod(each.n_values for each in sizes) > MAX_CELLS:
+        yield (
+            f"{' '.join(each.line for each in sizes)}: expected at most {MAX_CELLS} cells in a sweep, got "
+            f"more. Choose fewer values."
+        )
 
 
-def _composed(
-    overrides: Sequence[Override], composer: Composer, faults: list[str]
-) -> tuple[Composed, tuple[Override, ...]]:
-    """What the choices compose to, and those choices that do not compose, whose faults are appended.
-
-    Raises:
-        ConfigError: nothing composes, not even the root without any choice.
-    """
-    choices = [each for each in overrides if is_choice(each, composer) or is_setting_of_hydra(each)]
-    try:
-        return composer.compose(tuple(each.line for each in choices)), ()
-    except ConfigError as whole:
-        composer.compose(())
-        culprits: list[Override] = []
-        for each in choices:
-            try:
-                composer.compose((each.line,))
-            except ConfigError as error:
-                culprits.append(each)
-                faults += [f"{each.line}: {fault}" for fault in error.faults]
-        if not culprits:
-            faults += whole.faults
-            culprits = choices
-        rest = tuple(each.line for each in choices if each not in culprits)
-        return composer.compose(rest), tuple(culprits)
-
-
-def _cells(
-    lines: Sequence[str],
-    bad_groups: frozenset[str],
-    composer: Composer,
-    faults: list[str],
+def _find_cells(
+    all_lines: Iterable[Sequence[str]],
+    families: Families,
+    found: _Found,
     *,
+    bad_groups: frozenset[str],
     params: tuple[str, ...],
-) -> tuple[Cell, ...]:
-    """The cells of the swept lines; their faults are appended."""
+) -> None:
+    """Find the cells that these lines of overrides ask for, with their faults."""
     files = FileChecks()
-    cells: list[Cell] = []
-    for cell_lines in composer.expand(lines):
-        checked = _checked(cell_lines, composer)
-        faults += checked.faults
-        composed, culprits = _composed(checked.good, composer, faults)
-        if composed.multirun and composed.params not in ((), params):
-            faults.append(
-                f"{' '.join(cell_lines)}: a preset that sweeps over {', '.join(composed.params)} cannot be "
-                f"one value of a sweep. Run it by itself."
-            )
-        faults += _hidden_choices(checked.good, composed, composer)
-        bad = bad_groups | checked.bad_groups | {each.key for each in culprits}
-        chosen = {each.key for each in checked.good if each not in culprits}
-        doubtful = bad.union(*(_PRESETS.get(group, ()) for group in bad)) - chosen
-        cfg = copy.deepcopy(composed.cfg)
-        faults += _set_values(cfg, checked.good, doubtful, composer)
-        inspection = inspect(cfg)
-        faults += inspection.faults
-        if inspection.cell is not None:
-            faults += files.faults(inspection.cell, unset=inspection.unset | doubtful)
-            cells.append(inspection.cell)
-    return tuple(cells)
+    for lines in all_lines:
+        checked = families.checked(lines)
+        family = families.of(checked.good, bad_groups=bad_groups | checked.bad_groups, params=params)
+        values = family.parts.with_values(families.values(checked.good), doubtful=family.doubtful)
+        cell, more, unset = united(values.parts)
+        found.faults.extend((*checked.faults, *family.faults, *values.faults, *more))
+        if cell is not None:
+            found.faults.extend(files.faults(cell, unset=unset | family.doubtful))
+            found.cells.append(cell)
+            name = cell.comparison
+            if name not in found.by_comparison:
+                found.by_comparison[name] = FirstCell(values.plain, _for_the_job(lines), [])
+            found.by_comparison[name].cells.append(cell)
 
 
-def _hidden_choices(overrides: Iterable[Override], composed: Composed, composer: Composer) -> Iterator[str]:
-    """A pair of models that an experiment hides: Hydra lets the experiment's own choice win, silently."""
-    chosen = {each.key: each for each in overrides}
-    if "models" not in chosen or chosen["models"].value is None:
-        return
-    line, option = chosen["models"].line, f"models/{chosen['models'].value}"
-    for group, wanted in composer.chosen_by(option).items():
-        if group not in chosen and composed.choices.get(group) != wanted:
-            yield (
-                f"{line}: the experiment chooses {group}={composed.choices.get(group)} itself. "
-                f"Choose {group}={wanted} as well, or leave out the experiment."
-            )
+def _for_the_job(lines: Iterable[str]) -> tuple[str, ...]:
+    return tuple(line for line in lines if not line.startswith(("hydra.", "hydra/")))
 
 
-def _set_values(
-    cfg: DictConfig, overrides: Iterable[Override], doubtful: frozenset[str], composer: Composer
-) -> Iterator[str]:
-    """Set the values in `cfg` and yield what is wrong with them; parts in `doubtful` keep their stand-in."""
-    if doubtful:
-        # The defaults that stand in would be called a mixture with what was chosen beside them.
-        cfg.allow_mixed = True
-    for override in overrides:
-        if is_choice(override, composer) or is_setting_of_hydra(override):
-            continue
-        if override.key.partition(".")[0] in doubtful:
-            fault = doubtful_value_fault(override)
-        else:
-            fault = value_fault(override, cfg, composer.groups)
-        if fault:
-            yield fault
-
-
-def _shared_folder_faults(cells: Sequence[Cell]) -> Iterator[str]:
-    """Sweeps over what is not part of a comparison: both cells would write one folder."""
-    first: dict[str, Cell] = {}
-    for cell in cells:
-        other = first.setdefault(cell.comparison, cell)
-        for part in ("nulls", "tracking", "resources", "sweep"):
-            if _text(getattr(cell, part)) != _text(getattr(other, part)):
-                yield _one_comparison(part)
-        if cell.store != other.store:
-            yield _one_comparison("store")
-
-
-def _text(part: object) -> str:
-    return canonical_json(plain(part))
-
-
-def _one_comparison(part: str) -> str:
-    return (
-        f"{part}: swept over several values within one comparison, whose results are one folder. "
-        f"Choose one value; only layers, metrics and what names a comparison can be swept."
-    )
+def _one_value_faults(first_cells: Collection[FirstCell]) -> Iterator[str]:
+    """Sweeps over what a comparison, whose results are one folder, has only one of; or even the sweep."""
+    for first in first_cells:
+        for cell in first.cells:
+            for part in ("nulls", "tracking"):
+                if getattr(cell, part) != getattr(first.cells[0], part):
+                    yield (
+                        f"{part}: swept over several values within one comparison, whose results are one "
+                        f"folder. Choose one value; only layers, metrics and what names a comparison can be "
+                        f"swept."
+                    )
+    cells = [cell for first in first_cells for cell in first.cells]
+    for part in ("resources", "sweep", "store"):
+        if any(getattr(cell, part) != getattr(cells[0], part) for cell in cells):
+            yield f"{part}: swept over several values, and a sweep has one. Choose one value."

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
-from saeuniv.preflight.composer import Composer, Override
+from saeuniv.preflight.composer import STOCK_LAUNCHERS, Composer, Override
 from saeuniv.preflight.suggestions import choices_of, choose, group_keys, unknown_key
 
 _OPTIONAL = ("sae_a", "sae_b", "models", "experiment")
@@ -34,6 +34,11 @@ def is_setting_of_hydra(override: Override) -> bool:
     return override.key.startswith(("hydra.", "hydra/"))
 
 
+def is_launcher_value(override: Override) -> bool:
+    """The override sets a value of the launcher, hydra.launcher.latents.gpus=1 for example."""
+    return override.key == "hydra.launcher" or override.key.startswith("hydra.launcher.")
+
+
 def form_faults(override: Override) -> Iterator[str]:
     """Forms that Hydra accepts or refuses late, and that are never right here."""
     if override.sign == "~":
@@ -48,6 +53,8 @@ def form_faults(override: Override) -> Iterator[str]:
         )
     if override.sweep and is_setting_of_hydra(override):
         yield f"{override.line}: settings of Hydra cannot be swept. Choose one value."
+    elif override.sweep and override.key.startswith("sweep."):
+        yield f"{override.line}: a sweep has one {override.key}. Choose one value."
 
 
 def needs_multirun(override: Override) -> str:
@@ -71,8 +78,8 @@ def choice_faults(override: Override, composer: Composer) -> Iterator[str]:
         yield f"{override.line}: {key} is there already. Write {override.line.lstrip('+')}."
     value = override.value
     if value is None:
-        if group not in _OPTIONAL and not is_setting_of_hydra(override):
-            yield f"{override.line}: expected a choice, got none. {choose('', composer.options(group))}"
+        remedy = "Leave it out" if group in _OPTIONAL else choose("", composer.options(group)).rstrip(".")
+        yield f"{override.line}: expected a choice, got none. {remedy}."
         return
     if isinstance(value, list) and group != "metrics":
         yield f"{override.line}: expected one option, got a list. Write {group}=... once, or -m for a sweep."
@@ -108,13 +115,18 @@ def doubtful_value_fault(override: Override) -> str | None:
     """The fault of a value below a group whose choice is wrong: no option of the group has such a key."""
     group = override.key.partition(".")[0]
     valid = group_keys(group)
-    if not valid or override.key in valid:
+    if not valid or override.key in (group, *valid):
         return None
     listed = choose(override.key, sorted(valid))
     return f"{override.line}: {override.key} is no key of the configuration. {listed}"
 
 
 def _unknown_option(override: Override, group: str, name: str, composer: Composer) -> str:
+    if group == "hydra/launcher" and name in STOCK_LAUNCHERS:
+        return (
+            f"{override.line}: Hydra's own launcher knows no stages, dependencies or resumption. "
+            f"Choose hydra/launcher={STOCK_LAUNCHERS[name]}."
+        )
     for other, kind in _KINDS.items():
         if other != group and name in composer.options(other):
             return (

@@ -1,5 +1,6 @@
 """Composes configurations as Hydra will: the one module of saeuniv that touches Hydra's internals."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -17,13 +18,20 @@ from hydra.core.override_parser.types import Override as ParsedOverride
 from hydra.core.utils import setup_globals
 from hydra.errors import HydraException
 from hydra.types import RunMode
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from saeuniv.config import ConfigError
 
 TESTED_HYDRA = "1.3."
 """Preflight is tested against this series of hydra-core; a test pins it."""
+
+
+MAX_CELLS = 100_000
+"""More cells than anybody means; they would fill the memory before anything was checked."""
+
+STOCK_LAUNCHERS = {"submitit_slurm": "slurm", "submitit_local": "local"}
+"""Options of the Hydra plugin for submitit, if it is installed, and what is chosen in their stead."""
 
 
 class Command(NamedTuple):
@@ -62,6 +70,9 @@ class Override(NamedTuple):
     sweep: str
     """The empty string; choices (several values) or interval (which cannot be enumerated)."""
 
+    n_values: int
+    """How many values it sweeps over, counted up to MAX_CELLS + 1; 1 where nothing is swept."""
+
 
 class Composed(NamedTuple):
     """One composed configuration."""
@@ -77,6 +88,12 @@ class Composed(NamedTuple):
 
     params: tuple[str, ...]
     """hydra.sweeper.params as overrides: what a preset sweeps over."""
+
+    launcher: DictConfig
+    """The node hydra.launcher, under these two keys and nothing else. Copy it before changing it."""
+
+    max_batch_size: object
+    """hydra.sweeper.max_batch_size"""
 
 
 def read_command(argv: Sequence[str]) -> Command:
@@ -115,7 +132,7 @@ class Composer:
         self.compose = cache(self._compose)
         self.groups = tuple(
             group
-            for group in self._loader.repository.get_group_options("", ObjectType.GROUP)
+            for group in [*self._loader.repository.get_group_options("", ObjectType.GROUP), "hydra/launcher"]
             if group not in ("schema", "model", "hydra")
         )
         """The names of the groups a user chooses from, without those that only build others."""
@@ -141,10 +158,12 @@ class Composer:
     def _parse(self, line: str) -> Override:
         try:
             parsed = self._parsed(line)
-        except HydraException as error:
-            reason = str(error).splitlines()[0].removeprefix(f"Error parsing override '{line}'")
+            n_values = _n_values(parsed)
+        except (HydraException, ValueError) as error:
+            text = str(error).replace(f"Error parsing override '{line}'", "").strip()
+            reason = text.partition("\n")[0].partition("See https")[0] or "bad grammar"
             raise ConfigError(
-                f"{line}: expected key=value, got something that cannot be read ({reason or 'bad grammar'}). "
+                f"{line}: expected key=value, got something that cannot be read ({reason}). "
                 f"Quote values with special characters: 'key=\"a value\"'."
             ) from error
         sweep = "" if not parsed.is_sweep_override() else "choices"
@@ -153,11 +172,12 @@ class Composer:
         key = parsed.get_key_element()
         name = key.lstrip("+~")
         value = None if sweep else parsed.value()
-        return Override(line, key.removesuffix(name), name, value, sweep)
+        return Override(line, key.removesuffix(name), name, value, sweep, n_values)
 
     def _options(self, group: str) -> tuple[str, ...]:
-        """The options of a group, sorted; none if there is no such group."""
-        return tuple(sorted(self._loader.repository.get_group_options(group, ObjectType.CONFIG)))
+        """The options of a group that can be chosen, sorted; none if there is no such group."""
+        found = self._loader.repository.get_group_options(group, ObjectType.CONFIG)
+        return tuple(sorted({*found}.difference(STOCK_LAUNCHERS if group == "hydra/launcher" else ())))
 
     def _compose(self, lines: tuple[str, ...]) -> Composed:
         """What these choices of groups (and settings of Hydra) compose to.
@@ -169,10 +189,21 @@ class Composer:
             cfg = self._loader.load_configuration(self._config_name, list(lines), RunMode.RUN)
             multirun = cfg.hydra.mode == RunMode.MULTIRUN
             params = tuple(f"{key}={value}" for key, value in (cfg.hydra.sweeper.get("params") or {}).items())
-        except (HydraException, OmegaConfBaseException) as error:
+        except (HydraException, OmegaConfBaseException, AttributeError) as error:
+            # AttributeError: how OmegaConf refuses a dict for a dict that is unset.
             texts = dict.fromkeys(str(each).strip() for each in (error, error.__cause__) if each)
             raise ConfigError(" ".join(" ".join(texts).split())) from error
         choices = dict(cfg.hydra.runtime.choices)
+        launcher = OmegaConf.create({"hydra": {}})
+        launcher.hydra.launcher = cfg.hydra.launcher
+        OmegaConf.set_struct(launcher, True)
+        batch = cfg.hydra.sweeper.get("max_batch_size")
         with open_dict(cfg):
             del cfg["hydra"]
-        return Composed(cfg, multirun, choices, params)
+        return Composed(cfg, multirun, choices, params, launcher, batch)
+
+
+def _n_values(parsed: ParsedOverride) -> int:
+    if not parsed.is_sweep_override() or parsed.is_interval_sweep():
+        return 1
+    return sum(1 for _ in itertools.islice(parsed.sweep_string_iterator(), MAX_CELLS + 1))

@@ -23,8 +23,8 @@ def nearest(wrong: str, valid: Iterable[str]) -> str | None:
 
 
 def known_keys(cfg: DictConfig, prefix: str = "") -> Iterator[str]:
-    """Every key of a configuration, dotted: layers, layers.a, layers.b ..."""
-    for name in map(str, cfg):
+    """Every key of a configuration that is a user's to set, dotted: layers, layers.a, layers.b ..."""
+    for name in (each for each in map(str, cfg) if not each.startswith("_")):
         yield f"{prefix}{name}"
         node = None if OmegaConf.is_missing(cfg, name) or OmegaConf.is_interpolation(cfg, name) else cfg[name]
         if isinstance(node, DictConfig):

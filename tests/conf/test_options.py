@@ -48,7 +48,8 @@ def test_every_option_composes_and_converts(option: Path) -> None:
 def test_every_file_is_short_and_says_when_to_choose_it(file: Path) -> None:
     lines = file.read_text().splitlines()
     comment = next(line for line in lines if not line.startswith("# @package"))
-    assert len(lines) <= 20
+    # The root has a line for each group.
+    assert len(lines) <= (24 if file.name == "config.yaml" else 20)
     assert comment.startswith("# ")
 
 

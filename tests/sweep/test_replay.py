@@ -7,8 +7,8 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from saeuniv.config import untrained_counterpart
+from saeuniv.config.config_yaml import config_text, control_config_text
 from saeuniv.config.registry import CONF_DIR
-from saeuniv.config.replay import config_text, control_config_text
 from saeuniv.preflight import preflight
 from tests.sweep.conftest import BASE, cells
 
