@@ -5,51 +5,94 @@ import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from saeuniv.alignments import ALIGNMENTS
-from saeuniv.config import Cell, ConfigError, to_cell, untrained_counterpart
+from saeuniv.config import Cell, Cluster, ConfigError, to_cell
+from saeuniv.config.config_yaml import config_text
 from saeuniv.config.registry import CONF_DIR, conf_dirs, register
-from saeuniv.config.replay import config_text
 from saeuniv.metrics import METRICS
+
+if TYPE_CHECKING:
+    # Completion and `import saeuniv.app` in a worker need none of it.
+    from saeuniv.preflight import Preflight
+    from saeuniv.sweep.place import SweepPlace
+    from saeuniv.sweep.plan import Request
 
 DONE, FAILED, WRONG_CONFIGURATION, INTERRUPTED = 0, 1, 2, 130
 
 log = logging.getLogger(__name__)
 
-# Filled by main: the cells of this command; by run_cell: how each comparison ended, and where it is.
-_cells: list[Cell] = []
-_exit_codes: dict[str, int] = {}
-_folders: list[Path] = []
+# Filled by main: what this command asks for; by what Hydra calls: how it ended.
+_checked: "list[Preflight]" = []
+_exit_codes: list[int] = []
 
 
 def run_cell(cfg: DictConfig) -> None:
-    """Run the comparison of one cell, united with the command's other cells of the same comparison.
-
-    A comparison is run once in a process, whichever of its cells comes first. In a multirun the other
-    cells go on after a failure, and main exits with 1 at the end.
+    """Run the comparison of one cell: a single run.
 
     Raises:
-        SystemExit: with the exit code of the work, if it is not 0 (in a multirun: if interrupted).
+        SystemExit: with the exit code, if it is not 0.
     """
-    cell = to_cell(cfg)
-    if cell.comparison in _exit_codes:
-        return
-    united = [each for each in _cells if each.comparison == cell.comparison] or [cell]
+    from saeuniv.sweep.plan import Request
+
     settings = HydraConfig.get()
-    config = config_text(cfg, settings.overrides.task, united)
     folder = Path(settings.runtime.output_dir)
-    code = _run(united, folder, config)
-    _exit_codes[cell.comparison] = code
-    control = untrained_counterpart(cell)
-    _folders.append(folder)
-    _folders.extend([folder.parent / control.comparison] if control else [])
-    if code == INTERRUPTED or (code != DONE and settings.mode != RunMode.MULTIRUN):
+    cell = to_cell(cfg)
+    config = config_text(cfg, settings.overrides.task, [cell])
+    if code := _run([Request((cell,), folder, config, cell.sweep.name or folder.parent.name)], None):
         raise SystemExit(code)
+
+
+def run_sweep(name: str, folder: Path) -> None:
+    """Run all cells of the command as one sweep; what our launcher does (hydra_plugins).
+
+    Args:
+        name: of the sweep.
+        folder: of the sweep; each comparison has one below it.
+    """
+    from saeuniv.sweep.place import SweepPlace
+
+    (checked,) = _checked
+    assert checked.launcher is not None
+    if checked.launcher.cluster is Cluster.slurm:
+        # Jobs may stand elsewhere.
+        folder = folder.absolute()
+    folder.mkdir(parents=True, exist_ok=True)
+    log_to(folder / "saeuniv.log")
+    place = SweepPlace(name, folder, tuple(sys.argv[1:]), checked.launcher)
+    _exit_codes.append(_run(requests_of(checked, folder, name), place))
+
+
+def log_to(path: Path) -> None:
+    """Have a sweep's log in its folder, as Hydra does for single runs; later runs append."""
+    handler = logging.FileHandler(path)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.getLogger().addHandler(handler)
+    logging.getLogger("saeuniv").setLevel(logging.INFO)
+
+
+def requests_of(checked: "Preflight", folder: Path, name: str) -> "tuple[Request, ...]":
+    """The comparisons that cells are parts of, in the order of their first cells.
+
+    Args:
+        checked: cells without faults.
+        folder: of the sweep.
+        name: of the sweep.
+    """
+    from saeuniv.sweep.plan import Request
+
+    united: dict[str, list[Cell]] = {}
+    for cell in checked.cells:
+        united.setdefault(cell.comparison, []).append(cell)
+    return tuple(
+        Request(tuple(cells), folder / comparison, checked.config_text(comparison), name)
+        for comparison, cells in united.items()
+    )
 
 
 # Two names, not a decorator: `run_cell` is then pickled by reference.
@@ -63,21 +106,20 @@ def main() -> None:
         SystemExit: 0 done; 1 work failed; 2 wrong configuration, nothing written; 130 interrupted.
     """
     try:
-        sys.argv[1:] = map(_expand_home, sys.argv[1:])
+        sys.argv[1:] = map(expand_home, sys.argv[1:])
         raise SystemExit(_main(sys.argv[1:]))
     except KeyboardInterrupt:
         sys.stderr.write("Interrupted. The same command goes on from what is in the store.\n")
         raise SystemExit(INTERRUPTED) from None
 
 
-def _expand_home(argument: str) -> str:
+def expand_home(argument: str) -> str:
     """`a.path=~/model` with the home folder in it: bash leaves it as it is, and Hydra cannot read `~`."""
     key, equals, value = argument.partition("=")
     return f"{key}={Path(value).expanduser()}" if equals and value.startswith("~/") else argument
 
 
 def _main(argv: Sequence[str]) -> int:
-    # Imported here: completion and `import saeuniv.app` in a worker need none of it.
     from saeuniv.preflight import preflight
     from saeuniv.preflight.composer import read_command
 
@@ -93,25 +135,24 @@ def _main(argv: Sequence[str]) -> int:
             "\n".join(["The configuration is wrong; nothing was run or written.", *lines]) + "\n"
         )
         return WRONG_CONFIGURATION
-    _cells[:] = checked.cells
+    _checked[:] = [checked]
     hydra_main()
-    if len(_exit_codes) > 1:
-        from saeuniv.sweep.inline import conclude_sweep
-
-        conclude_sweep(_folders)
-    return FAILED if any(_exit_codes.values()) else DONE
+    return max(_exit_codes, default=DONE)
 
 
-def _run(cells: Sequence[Cell], folder: Path, config: str) -> int:
-    from saeuniv.sweep.inline import run_comparison
+def _run(requests: "Sequence[Request]", sweep: "SweepPlace | None") -> int:
+    from saeuniv.sweep.run import run
+    from saeuniv.sweep.slurm import QueueError
 
     try:
-        sweep = cells[0].sweep.name or folder.parent.name
-        return run_comparison(cells, folder=folder, config=config, sweep=sweep)
+        return run(requests, sweep)
     except ConfigError as error:
+        log.error("Nothing was run. %s", error)
+        return WRONG_CONFIGURATION
+    except QueueError as error:
         log.error("%s", error)
     except Exception:
-        log.exception("%s failed.", cells[0].comparison)
+        log.exception("%s failed.", sweep.name if sweep else requests[0].folder.name)
     return FAILED
 
 

@@ -21,23 +21,27 @@ HEAVY = ("torch", "transformers", "wandb", "pandas", "matplotlib", "transformer_
 DRIVER = """
 import json, os, sys, types
 
-def run_comparison(cells, *, folder, config, sweep):
-    assert sweep == folder.parent.name and config.startswith("# Replay: saeuniv ")
-    with open(os.environ["DONE"], "a") as file:
-        layers = [cell.a.layers for cell in cells]
-        file.write(json.dumps([cells[0].comparison, str(folder), layers]) + "\\n")
-    match json.loads(os.environ.get("ENDS", "{}")).get(cells[0].a.model.label, 0):
-        case "interrupted":
-            raise KeyboardInterrupt
-        case "broken":
-            raise RuntimeError("the work broke")
-        case code:
-            return code
+def run(requests, sweep):
+    code = 0
+    for cells, folder, config, name in requests:
+        assert name == (sweep.name if sweep else folder.parent.name)
+        assert sweep is None or sweep.folder == folder.parent
+        assert config.startswith("# Replay: saeuniv ")
+        with open(os.environ["DONE"], "a") as file:
+            layers = [cell.a.layers for cell in cells]
+            file.write(json.dumps([cells[0].comparison, str(folder.absolute()), layers]) + "\\n")
+        match json.loads(os.environ.get("ENDS", "{}")).get(cells[0].a.model.label, 0):
+            case "interrupted":
+                raise KeyboardInterrupt
+            case "broken":
+                raise RuntimeError("the work broke")
+            case ended:
+                code = max(code, ended)
+    return code
 
-inline = types.ModuleType("saeuniv.sweep.inline")
-inline.run_comparison = run_comparison
-inline.conclude_sweep = lambda folders: None
-sys.modules["saeuniv.sweep.inline"] = inline
+module = types.ModuleType("saeuniv.sweep.run")
+module.run = run
+sys.modules["saeuniv.sweep.run"] = module
 from saeuniv.app import main
 main()
 """
@@ -124,10 +128,9 @@ def test_cells_of_one_comparison_are_united_and_run_once(shell: Shell) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     first, second = shell.comparisons()
     assert first[2] == second[2] == [0, 1, 2]
-    assert first[1].parent == second[1].parent
-    assert sorted(path.name for path in first[1].parent.iterdir() if path.is_dir()) == sorted(
-        [first[0], second[0]]
-    )
+    sweep = first[1].parent
+    assert sweep == second[1].parent and sweep.parent == shell.here / "multirun"
+    assert (sweep / "saeuniv.log").exists()
 
 
 def test_the_same_sweep_in_any_order_has_the_same_folder(shell: Shell) -> None:
@@ -144,21 +147,19 @@ def test_a_preset_that_is_a_sweep_needs_no_flag(shell: Shell) -> None:
     assert len(shell.comparisons()) == 6
 
 
+@pytest.mark.parametrize("flags", [(), ("-m",)])
 @pytest.mark.parametrize("end", [1, "broken"])
-def test_a_failure_lets_the_other_cells_finish_and_exits_with_1(end: object, shell: Shell) -> None:
-    done = shell.drive("-m", "a=tiny_s0,tiny_s2", tiny_s0=end)
+def test_a_failure_exits_with_1(end: object, flags: tuple[str, ...], shell: Shell) -> None:
+    done = shell.drive(*flags, tiny_s0=end)
     assert done.returncode == 1
-    assert len(shell.comparisons()) == 2
     assert done.stderr.count("Traceback") == (end == "broken")
-    assert shell.drive(tiny_s0=end).returncode == 1
 
 
-def test_an_interruption_exits_with_130_at_once(shell: Shell) -> None:
-    done = shell.drive("-m", "a=tiny_s0,tiny_s2", tiny_s0="interrupted")
-    assert done.returncode == 130
-    assert len(shell.comparisons()) == 1
-    assert "Traceback" not in done.stderr
-    assert shell.drive("-m", "a=tiny_s0,tiny_s2", tiny_s0=130).returncode == 130
+def test_an_interruption_exits_with_130(shell: Shell) -> None:
+    for flags in ((), ("-m",)):
+        done = shell.drive(*flags, tiny_s0="interrupted")
+        assert done.returncode == 130
+        assert "Traceback" not in done.stderr
 
 
 def test_showing_the_configuration_is_quick_and_writes_nothing(shell: Shell) -> None:

@@ -2,18 +2,17 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache, cached_property
 from typing import NamedTuple
 
-from saeuniv.adapters.corpus import fingerprint
 from saeuniv.alignments import AlignmentMethod
 from saeuniv.compare import CompareSettings
-from saeuniv.config import Cell, ConfigError, plain, select_layers, select_pairs
+from saeuniv.config import Cell, ConfigError, select_layers, select_pairs
 from saeuniv.metrics import METRICS, MetricMethod
-from saeuniv.metrics.base import SELECTION_SHIFT, WITHIN_TOKEN_SHUFFLE
 from saeuniv.stages.compare import Layer, PairOutputs
-from saeuniv.stages.rows import Described, SideDescription
-from saeuniv.store import Artifact, Kind, artifact
-from saeuniv.sweep.sides import ResolvedSide, resolve_side
+from saeuniv.stages.described import Described, SideDescription
+from saeuniv.sweep.naming import Naming
+from saeuniv.sweep.sides import ResolvedSide, Sides
 
 LayerGroup = tuple[int, ...]
 
@@ -75,13 +74,19 @@ class Comparison:
         """What a layer, or a group of layers read as one, is made of."""
         return tuple(side.latents[layer] for layer in group)
 
-    def outputs(self, wanted: Wanted) -> PairOutputs:
-        """What the layer pair publishes, named by everything that changes it."""
-        layer_a, layer_b = self.latents(self.a, wanted.layer_a), self.latents(self.b, wanted.layer_b)
-        return pair_outputs(layer_a, layer_b, wanted.metrics, self.settings)
+    @cached_property
+    def pairs(self) -> tuple[tuple[Wanted, PairOutputs], ...]:
+        """Every wanted layer pair with what it publishes, named by everything that changes it."""
+        naming = Naming(self.settings)
+        layers_a = {group: self.latents(self.a, group) for group in self.layers("a")}
+        layers_b = {group: self.latents(self.b, group) for group in self.layers("b")}
+        return tuple(
+            (wanted, naming.outputs(layers_a[wanted.layer_a], layers_b[wanted.layer_b], wanted.metrics))
+            for wanted in self.wanted
+        )
 
 
-def unite(cells: Sequence[Cell]) -> Comparison:
+def unite(cells: Sequence[Cell], sides: Sides) -> Comparison:
     """The comparison that these cells are parts of: cells that differ only in layers and metrics.
 
     Raises:
@@ -95,8 +100,7 @@ def unite(cells: Sequence[Cell]) -> Comparison:
             f"matrix. Run them as sweeps of their own (sweep.name=...)."
         )
     wanted: dict[tuple[LayerGroup, LayerGroup], dict[str, MetricMethod]] = {}
-    text = fingerprint(first.data)
-    depths = {side.name: resolve_side(side, first.data, (), text=text).facts.n_layers for side in first.sides}
+    depths = {side.name: sides.resolve(side, first.data, ()).facts.n_layers for side in first.sides}
     for cell in cells:
         groups = {
             side.name: select_layers(
@@ -116,8 +120,7 @@ def unite(cells: Sequence[Cell]) -> Comparison:
     )
     layers_a = {layer for request in requests for layer in request.layer_a}
     layers_b = {layer for request in requests for layer in request.layer_b}
-    a = resolve_side(first.a, first.data, layers_a, text=text)
-    b = resolve_side(first.b, first.data, layers_b, text=text)
+    a, b = sides.resolve(first.a, first.data, layers_a), sides.resolve(first.b, first.data, layers_b)
     if a.held_out != b.held_out:
         raise ConfigError(
             f"token sets differ: expected {a.model.label} and {b.model.label} on the same tokens in the "
@@ -127,48 +130,7 @@ def unite(cells: Sequence[Cell]) -> Comparison:
     return Comparison(first, a, b, requests)
 
 
+@cache
 def layer_label(group: LayerGroup) -> str:
     """`3`, or `3+4` for layers read as one."""
     return "+".join(map(str, group))
-
-
-def pair_outputs(
-    layer_a: Layer, layer_b: Layer, metrics: tuple[MetricMethod, ...], settings: CompareSettings
-) -> PairOutputs:
-    """Matches, re-matched nulls and scores of one layer pair.
-
-    A score's key holds what changes its number and nothing else: nulls enter where the metric draws
-    them, the bootstrap where it resamples.
-    """
-    latents: dict[str, object] = {
-        "a": [each.artifact.key for each in layer_a],
-        "b": [each.artifact.key for each in layer_b],
-        "eligibility": plain(settings.eligibility),
-    }
-    parents = tuple(each.artifact.path for each in (*layer_a, *layer_b))
-    aligned = {**latents, "alignment": plain(settings.alignment)}
-    matches = artifact(Kind.matches, {**aligned, "null": None}, parents)
-    null_matches = {
-        name: artifact(Kind.matches, {**aligned, "null": _null(name, settings)}, parents)
-        for name in dict.fromkeys(null for metric in metrics for null in metric.needs_nulls)
-    }
-    scores: list[tuple[MetricMethod, Artifact]] = []
-    for metric in metrics:
-        spec: dict[str, object] = {**latents, "metric": {"name": metric.name, **plain(metric)}}
-        if metric.aligned:
-            spec |= {"alignment": plain(settings.alignment), "nulls": plain(settings.nulls)}
-        if metric.space == "tokens":
-            spec |= {"bootstrap": _resampling(settings)}
-        scores.append((metric, artifact(Kind.scores, spec, parents)))
-    any_aligned = any(metric.aligned for metric in metrics)
-    return PairOutputs(layer_b, matches if any_aligned else None, tuple(null_matches.items()), tuple(scores))
-
-
-def _null(name: str, settings: CompareSettings) -> dict[str, object]:
-    draws = {SELECTION_SHIFT: settings.nulls.draws, WITHIN_TOKEN_SHUFFLE: settings.nulls.shuffle_draws}
-    return {"name": name, "seed": settings.nulls.seed, "draws": draws[name]}
-
-
-def _resampling(settings: CompareSettings) -> dict[str, object]:
-    """The bootstrap less its confidence, which is applied to stored draws."""
-    return {name: value for name, value in plain(settings.bootstrap).items() if name != "confidence"}

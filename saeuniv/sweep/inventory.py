@@ -1,9 +1,11 @@
 """What the store holds of what a plan asks about."""
 
-from saeuniv.stages.encode import recorded_fvu, shard_cuts, shards
+import os
+
+from saeuniv.stages.latents import recorded_fvu, shard_cuts, shards
 from saeuniv.stages.task import LatentsReference
 from saeuniv.stages.tokens import read_held_out
-from saeuniv.store import Artifact, Store
+from saeuniv.store import Artifact, Kind, Store
 
 
 class Inventory:
@@ -14,6 +16,7 @@ class Inventory:
         self._missing: dict[str, bool] = {}
         self._damaged: set[str] = set()
         self._shards: dict[str, int | None] = {}
+        self._folders: dict[Kind, set[str]] = {}
 
     @property
     def n_valid(self) -> int:
@@ -22,12 +25,17 @@ class Inventory:
 
     def missing(self, artifact: Artifact) -> bool:
         """Not there, or damaged (and now set aside)."""
-        if artifact.path not in self._missing:
+        # A large sweep asks for half a million scores: looked for in a listing, and what is not there is
+        # not remembered.
+        if artifact.key not in self._listed(artifact.kind):
+            return True
+        path = artifact.path
+        if path not in self._missing:
             existed = self.store.exists(artifact)
-            self._missing[artifact.path] = not self.store.valid(artifact)
-            if existed and self._missing[artifact.path]:
-                self._damaged.add(artifact.path)
-        return self._missing[artifact.path]
+            self._missing[path] = not (existed and self.store.valid(artifact))
+            if existed and self._missing[path]:
+                self._damaged.add(path)
+        return self._missing[path]
 
     def damaged(self, artifact: Artifact) -> bool:
         """There, but not as published: made again even where nothing asks for it now."""
@@ -43,6 +51,12 @@ class Inventory:
     def fvu(self, latents: LatentsReference) -> float:
         """As recorded with these latents, which are all there."""
         return recorded_fvu(self.store, latents, len(self.shards_of(latents)))
+
+    def _listed(self, kind: Kind) -> set[str]:
+        if kind not in self._folders:
+            folder = self.store.root / kind.value
+            self._folders[kind] = {each.name for each in os.scandir(folder)} if folder.is_dir() else set()
+        return self._folders[kind]
 
     def _count(self, latents: LatentsReference) -> int:
         held_out = read_held_out(self.store, latents.tokens)

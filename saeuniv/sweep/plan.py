@@ -1,84 +1,168 @@
 """What has to be made: everything missing or damaged that the asked numbers rest on, and nothing else."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import gc
+from collections.abc import Generator, Hashable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from saeuniv.config import Cell, untrained_counterpart
-from saeuniv.config.replay import control_config_text
-from saeuniv.stages.compare import ComparePairs, PairOutputs
-from saeuniv.stages.report import Report, ReportedScores
-from saeuniv.stages.task import LatentsReference, Task
+from saeuniv.config import Cell, ConfigError, untrained_counterpart
+from saeuniv.config.config_yaml import control_config_text
+from saeuniv.stages.compare import ComparePairs, PairOutputs, inputs_of
+from saeuniv.stages.report import Report
+from saeuniv.stages.task import STAGES, LatentsReference, Task
 from saeuniv.store import Artifact, Store
-from saeuniv.sweep.comparison import Comparison, layer_label, unite
+from saeuniv.sweep.comparison import Comparison, unite
 from saeuniv.sweep.inventory import Inventory
+from saeuniv.sweep.reporting import Place, report_of
 from saeuniv.sweep.side_tasks import side_tasks
-from saeuniv.sweep.sides import ResolvedSide
+from saeuniv.sweep.sides import ResolvedSide, Sides
 
 _SECONDS_PER_PAIR = 2.5
 
 
-class Place(NamedTuple):
-    """Where results go, and what is written beside them."""
+class Request(NamedTuple):
+    """The cells of one comparison, and where their results go."""
 
+    cells: tuple[Cell, ...]
     folder: Path
+    """Of the comparison; its control's is a sibling."""
+
     config: str
-    """config.yaml"""
+    """What is written as config.yaml; see `config_text`."""
 
     sweep: str
-    job_type: str
-    """comparison or control"""
+    """Name of the sweep, for tracking."""
+
+
+class Refused(NamedTuple):
+    """A comparison whose files do not fit together."""
+
+    request: Request
+    error: ConfigError
 
 
 @dataclass(frozen=True)
 class Plan:
     """Tasks in an order in which each comes after what it needs; reports last."""
 
+    root: Path
+    """The store."""
+
     tasks: tuple[Task, ...]
     reports: tuple[Report, ...]
-    """The comparison's, then the control's."""
+    """Of each comparison, each followed by its control's."""
 
-    n_cached: int
+    refused: tuple[Refused, ...] = ()
+    controls: Mapping[Path, Path] = field(default_factory=dict[Path, Path])
+    """Folder of a comparison -> folder of its control; comparisons may share one."""
+
+    n_pairs: int = 0
+    """Layer pairs asked for, those of controls included."""
+
+    n_cached: int = 0
     """Artifacts already there."""
 
 
-def plan(cells: Sequence[Cell], *, folder: Path, config: str, sweep: str) -> Plan:
-    """The work that the cells of one comparison, and of its control, still need.
-
-    Args:
-        cells: cells of one comparison.
-        folder: its folder; the control's is its sibling.
-        config: what is written as config.yaml; see `config_text`.
-        sweep: name of the sweep, for tracking.
+def plan(requests: Sequence[Request]) -> Plan:
+    """The work that comparisons and their controls still need, each piece of it once.
 
     Raises:
-        ConfigError: see `unite`.
+        ConfigError: the comparisons name several stores.
     """
-    comparison = unite(cells)
+    stores = sorted({str(cell.store) for request in requests for cell in request.cells})
+    if len(stores) > 1:
+        raise ConfigError(f"store: expected one for the whole sweep, got {', '.join(stores)}.")
+    with _no_collection():
+        return _plan(requests, Inventory(Store(Path(stores[0]).absolute())))
+
+
+@contextmanager
+def _no_collection() -> Generator[None]:
+    """No search for cycles: a large plan is a million objects without any, and the search takes a third."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+def _plan(requests: Sequence[Request], state: Inventory) -> Plan:
+    sides = Sides()
+    whole = _Whole()
+    reports: dict[Path, Report] = {}
+    controls: dict[Path, Path] = {}
+    refused: list[Refused] = []
+    n_pairs = 0
+    for request in requests:
+        try:
+            comparison, control = _united(request.cells, sides)
+        except ConfigError as error:
+            refused.append(Refused(request, error))
+            continue
+        for each in filter(None, (comparison, control)):
+            whole.add(_tasks(each, state))
+            n_pairs += len(each.wanted)
+        for report in _reports(request, comparison, control, state):
+            reports.setdefault(report.folder, report)
+            if report.job_type == "control":
+                controls[request.folder] = report.folder
+    return Plan(
+        state.store.root,
+        whole.tasks(),
+        tuple(reports.values()),
+        tuple(refused),
+        controls,
+        n_pairs,
+        state.n_valid,
+    )
+
+
+class _Whole:
+    """The tasks of many comparisons, united: nothing is made twice, and each side in one pass."""
+
+    def __init__(self) -> None:
+        self._groups: dict[Hashable, Task] = {}
+
+    def add(self, tasks: Iterable[Task]) -> None:
+        for task in tasks:
+            known = self._groups.get(task.group)
+            self._groups[task.group] = known.united(task) if known else task
+
+    def tasks(self) -> tuple[Task, ...]:
+        """By stage; what two groups would make is left to the first."""
+        found: list[Task] = []
+        made: set[str] = set()
+        for task in sorted(self._groups.values(), key=lambda task: STAGES.index(task.stage)):
+            if rest := task.without(made):
+                found.append(rest)
+                made.update(output.path for output in rest.outputs)
+        return tuple(found)
+
+
+def _united(cells: Sequence[Cell], sides: Sides) -> tuple[Comparison, Comparison | None]:
     counterparts = [untrained_counterpart(cell) for cell in cells]
-    control = unite([cell for cell in counterparts if cell]) if all(counterparts) else None
-    store = Store(comparison.cell.store)
-    state = Inventory(store)
-    both = [comparison, *([control] if control else [])]
-    tasks: dict[tuple[str, ...], Task] = {}
-    for each in both:
-        for task in _tasks(each, state):
-            tasks.setdefault((task.stage, *(output.path for output in task.outputs)), task)
-    reports = [_report(comparison, control, state, Place(folder, config, sweep, "comparison"))]
+    control = unite([cell for cell in counterparts if cell], sides) if all(counterparts) else None
+    return unite(cells, sides), control
+
+
+def _reports(
+    request: Request, comparison: Comparison, control: Comparison | None, state: Inventory
+) -> Iterator[Report]:
+    yield report_of(comparison, control, state, Place(request.folder, request.config, request.sweep))
     if control:
-        beside = folder.parent / control.cell.comparison
-        reports.append(
-            _report(control, None, state, Place(beside, control_config_text(config), sweep, "control"))
-        )
-    return Plan(tuple(tasks.values()), tuple(reports), state.n_valid)
+        beside = request.folder.parent / control.cell.comparison
+        config = control_config_text(request.config)
+        yield report_of(control, None, state, Place(beside, config, request.sweep, "control"))
 
 
 def _tasks(comparison: Comparison, state: Inventory) -> list[Task]:
     """The tasks of one comparison, without its report."""
     root, cell = state.store.root, comparison.cell
-    pairs = [(wanted, comparison.outputs(wanted)) for wanted in comparison.wanted]
-    todo = [(wanted, outputs) for wanted, outputs in pairs if _is_needed(outputs, state)]
+    todo = [(wanted, outputs) for wanted, outputs in comparison.pairs if _is_needed(outputs, state)]
     tasks: list[Task] = []
     for name, side in (("a", comparison.a), ("b", comparison.b)):
         layers = {
@@ -132,14 +216,10 @@ def _missing_of(side: ResolvedSide, layers: set[int], state: Inventory) -> list[
 def _compare(
     comparison: Comparison, layer_a: tuple[LatentsReference, ...], pairs: tuple[PairOutputs, ...], root: Path
 ) -> ComparePairs:
-    latents = [*layer_a, *(each for pair in pairs for each in pair.layer_b)]
-    inputs = {each.artifact.path: each.artifact for each in latents}
-    for each in latents:
-        for artifact in (each.tokens, each.dictionary.artifact):
-            inputs |= {artifact.path: artifact} if artifact else {}
+    latents = (*layer_a, *(each for pair in pairs for each in pair.layer_b))
     return ComparePairs(
         root,
-        inputs=tuple(inputs.values()),
+        inputs=tuple(inputs_of(latents).values()),
         outputs=tuple(score for pair in pairs for _, score in pair.scores),
         seconds=_SECONDS_PER_PAIR * len(pairs),
         layer_a=layer_a,
@@ -147,68 +227,3 @@ def _compare(
         settings=comparison.settings,
         skip_first=comparison.cell.data.skip_first,
     )
-
-
-def _report(comparison: Comparison, control: Comparison | None, state: Inventory, place: Place) -> Report:
-    beside = _scores_by_place(control) if control else {}
-    reported = tuple(
-        ReportedScores(
-            layer_label(wanted.layer_a),
-            layer_label(wanted.layer_b),
-            metric,
-            score,
-            beside.get((wanted.layer_a, wanted.layer_b, metric.name)),
-        )
-        for wanted in comparison.wanted
-        for metric, score in comparison.outputs(wanted).scores
-    )
-    scores = [each.scores for each in reported] + [each.control for each in reported if each.control]
-    sides = [side for each in (comparison, control) if each for side in (each.a, each.b)]
-    latents = [each.artifact for side in sides for each in side.latents.values()]
-    return Report(
-        state.store.root,
-        # Latents are not read; dictionaries that are refused leave nothing to report.
-        inputs=(comparison.a.held_out, *scores, *latents),
-        outputs=(),
-        seconds=5.0,
-        folder=place.folder,
-        described=comparison.described,
-        layers_a=tuple(map(layer_label, comparison.layers("a"))),
-        layers_b=tuple(map(layer_label, comparison.layers("b"))),
-        reported=reported,
-        primary_metric=comparison.cell.primary_metric,
-        token_unit="byte" if comparison.a.side.model.embedded else "token",
-        untrained=tuple(side.name for side in comparison.cell.sides if side.model.untrained),
-        eligibility=comparison.cell.eligibility,
-        tokens=comparison.a.held_out,
-        made_from=_made_from(comparison),
-        config=place.config,
-        tracking=comparison.cell.tracking,
-        sweep=place.sweep,
-        job_type=place.job_type,
-    )
-
-
-def _scores_by_place(comparison: Comparison) -> dict[tuple[object, ...], Artifact]:
-    return {
-        (wanted.layer_a, wanted.layer_b, metric.name): score
-        for wanted in comparison.wanted
-        for metric, score in comparison.outputs(wanted).scores
-    }
-
-
-def _made_from(comparison: Comparison) -> tuple[Artifact, ...]:
-    """Every artifact behind a comparison but the shards of latents, each once."""
-    found: dict[str, Artifact] = {}
-    for side in (comparison.a, comparison.b):
-        for latents in side.latents.values():
-            for each in (latents.dictionary.artifact, latents.artifact):
-                found |= {each.path: each} if each else {}
-        for each in (side.training, side.held_out, side.model.artifact):
-            found |= {each.path: each} if each else {}
-    for wanted in comparison.wanted:
-        outputs = comparison.outputs(wanted)
-        matches = [outputs.matches] if outputs.matches else []
-        for each in (*matches, *(each for _, each in (*outputs.null_matches, *outputs.scores))):
-            found |= {each.path: each}
-    return tuple(found.values())

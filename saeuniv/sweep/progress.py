@@ -45,7 +45,9 @@ def display(n_tasks: int) -> Generator[Display]:
         else _plain_handler()
     )
     before, level = list(_log.handlers), _log.level
-    _log.handlers, _log.propagate = [handler], False
+    # The run's own log goes on; what else the root writes to is the terminal.
+    files = [each for each in logging.getLogger().handlers if isinstance(each, logging.FileHandler)]
+    _log.handlers, _log.propagate = [handler, *files], False
     _log.setLevel(logging.INFO)
     try:
         if console.is_terminal:
@@ -87,7 +89,9 @@ class _Bars:
         self._progress.update(self._bars[id(task)], completed=done, total=total)  # pyright: ignore[reportArgumentType]
 
     def ended(self, task: Task) -> None:
-        self._progress.remove_task(self._bars.pop(id(task)))  # pyright: ignore[reportArgumentType]
+        # What was not run, or ran between two looks at its job, has no bar.
+        if id(task) in self._bars:
+            self._progress.remove_task(self._bars.pop(id(task)))  # pyright: ignore[reportArgumentType]
         self._progress.advance(self._whole)
 
     def tick(self) -> None:

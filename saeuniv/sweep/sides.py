@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from saeuniv.adapters.corpus import fingerprint
 from saeuniv.adapters.folders import ModelFacts, dictionary_facts, model_facts
 from saeuniv.config import (
     Data,
@@ -16,6 +17,8 @@ from saeuniv.config import (
     TinyModel,
     TrainedSae,
     Width,
+    canonical_json,
+    plain,
 )
 from saeuniv.hookpoints import Hookpoint
 from saeuniv.stages.task import DictionaryReference, LatentsReference, ModelReference
@@ -67,6 +70,29 @@ def resolve_side(side: Side, data: Data, layers: Iterable[int], *, text: str) ->
         each.hookpoint.layer: _latents(each, held_out, model, data.skip_first) for each in dictionaries
     }
     return ResolvedSide(side, data, facts, training, held_out, model, latents)
+
+
+class Sides:
+    """Sides, each resolved once for all comparisons of a plan."""
+
+    def __init__(self) -> None:
+        self._texts: dict[str, str] = {}
+        self._resolved: dict[tuple[str, tuple[int, ...]], ResolvedSide] = {}
+
+    def resolve(self, side: Side, data: Data, layers: Iterable[int]) -> ResolvedSide:
+        """The side with the latents of these layers.
+
+        Raises:
+            ConfigError: see `resolve_side`.
+        """
+        text = canonical_json(plain(data))
+        if text not in self._texts:
+            self._texts[text] = fingerprint(data)
+        about = [side.name, plain(side.model), plain(side.sae), str(side.width), text]
+        key = (canonical_json(about), tuple(sorted(set(layers))))
+        if key not in self._resolved:
+            self._resolved[key] = resolve_side(side, data, key[1], text=self._texts[text])
+        return self._resolved[key]
 
 
 def made_here(model: ModelReference) -> tuple[Artifact, ...]:
@@ -167,5 +193,8 @@ def _latents(
         "dtype": "float32",
         "skip_first": skip_first,
     }
+    if dictionary.artifact is None:
+        # Files say what is in them, not what they are read with: of which model, and where in it.
+        spec |= {"model": model.key, "hookpoint": str(dictionary.hookpoint)}
     parents = (held_out.path, *((dictionary.artifact.path,) if dictionary.artifact else ()))
     return LatentsReference(artifact(Kind.latents, spec, parents), held_out, dictionary, model)

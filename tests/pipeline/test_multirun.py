@@ -18,11 +18,11 @@ def sweep_folders(desk: Desk) -> list[Path]:
 
 def test_a_sweep_over_layers_gives_what_a_list_of_layers_gives(desk: Desk) -> None:
     metrics = ("metrics=[raw_correlation,cka]", *QUICK)
-    swept = desk.launch("-m", "layers.a=0,1", "layers.b=1,0", *metrics)
+    swept = desk.launch("-m", "layers.a=0,1", "layers.b=range(0,2)", *metrics)
     assert swept.returncode == 0, swept.stderr
     assert swept.stdout.count(" artifacts cached.") == 1
     (sweep,) = sweep_folders(desk)
-    listed = desk.launch("layers.a=[0,1]", "layers.b=[1,0]", *metrics)
+    listed = desk.launch("layers.a=[0,1]", "layers.b=[0,1]", *metrics)
     assert listed.returncode == 0, listed.stderr
     assert desk.results(sweep.name) == desk.results()
     assert len(desk.results()) == 2

@@ -12,11 +12,12 @@ from safetensors.numpy import save_file
 from saeuniv.config import Cell
 from saeuniv.preflight import preflight
 from saeuniv.stages.compare import ComparePairs
-from saeuniv.stages.encode import Encode, shard_cuts
+from saeuniv.stages.encode import Encode
+from saeuniv.stages.latents import shard_cuts
 from saeuniv.stages.tokens import MakeTokens, read_held_out
 from saeuniv.store import Artifact, Store
-from saeuniv.sweep import comparison
-from saeuniv.sweep.plan import Plan, plan
+from saeuniv.sweep import sides
+from saeuniv.sweep.plan import Plan, Request, plan
 
 BASE = ("a.n_layers=2", "b.n_layers=2", "width=64", "tracking=off")
 
@@ -26,7 +27,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
     """An empty store, and a text whose fingerprint costs nothing."""
     monkeypatch.setenv("SAEUNIV_STORE", str(tmp_path / "store"))
     monkeypatch.delenv("SAEUNIV_CONFIG_DIR", raising=False)
-    monkeypatch.setattr(comparison, "fingerprint", lambda data: "0" * 64)
+    monkeypatch.setattr(sides, "fingerprint", lambda data: "0" * 64)
     return Store(tmp_path / "store")
 
 
@@ -34,12 +35,16 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
 def make_plan(tmp_path: Path) -> Callable[..., Plan]:
     """The plan of a command line on two small models."""
 
-    def make(*argv: str) -> Plan:
-        return plan(
-            cells(*argv), folder=tmp_path / "comparison", config="# Replay: saeuniv \na: {}\n", sweep="s"
-        )
+    return lambda *argv: planned(tmp_path, *argv)
 
-    return make
+
+def planned(folder: Path, *argv: str) -> Plan:
+    """The plan of a command line on two small models; comparisons are in `folder`."""
+    by_name: dict[str, list[Cell]] = {}
+    for cell in cells(*argv):
+        by_name.setdefault(cell.comparison, []).append(cell)
+    config = "# Replay: saeuniv \na: {}\n"
+    return plan([Request(tuple(each), folder / name, config, "s") for name, each in by_name.items()])
 
 
 def cells(*argv: str) -> tuple[Cell, ...]:

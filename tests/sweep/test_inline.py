@@ -2,16 +2,15 @@
 
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from saeuniv.report.console import console
-from saeuniv.results import Results, write_results
 from saeuniv.stages.task import Task
 from saeuniv.store import Store
-from saeuniv.sweep.inline import Outcome, conclude_sweep, execute
+from saeuniv.sweep.inline import execute
+from saeuniv.sweep.outcome import Outcome
 from saeuniv.sweep.plan import Plan
 from saeuniv.sweep.pool import Pool
 from saeuniv.sweep.progress import display
@@ -32,7 +31,7 @@ def two_workers() -> Iterator[Pool]:
 
 
 def run(workers: Pool, *tasks: Task) -> Outcome:
-    return execute(Plan(tasks, (), 0), workers)
+    return execute(Plan(Path(), tasks, ()), workers)
 
 
 def done(root: Path, *names: str) -> list[str]:
@@ -135,6 +134,16 @@ def test_a_plain_line_every_30_seconds_says_how_far_it_is(
     ]
 
 
+def test_bars_end_with_tasks_that_were_not_run(
+    tmp_path: Path, alone: Pool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    bad, needs = dummy(tmp_path, "bad", end="wrong", seconds=9), dummy(tmp_path, "needs", "bad")
+    outcome = run(alone, bad, needs, dummy(tmp_path, "good"))
+    assert (len(outcome.failures), outcome.not_run) == (1, (needs,))
+    assert "tasks" in capsys.readouterr().err and done(tmp_path, "good") == ["good"]
+
+
 def test_the_log_is_as_it_was_when_the_display_ends(tmp_path: Path) -> None:
     log = logging.getLogger("saeuniv")
     before = (list(log.handlers), log.level, log.propagate)
@@ -149,33 +158,3 @@ def test_a_task_is_pickled_with_plain_values(tmp_path: Path) -> None:
     task = dummy(tmp_path, "a", "b")
     again = pickle.loads(pickle.dumps(task))
     assert isinstance(again, Dummy) and again == task
-
-
-def test_a_sweep_over_pairs_of_models_ends_with_all_pairs_side_by_side(
-    tmp_path: Path, make_results: Callable[..., Results], capsys: pytest.CaptureFixture[str]
-) -> None:
-    folders = [tmp_path / name for name in ("s", "t", "u", "v", "failed")]
-    for folder, value in zip(folders[:4], (0.3, 0.4, 0.1, 0.2), strict=True):
-        models = {"model_a": f"{folder.name}0", "model_b": f"{folder.name}1"}
-        made = make_results(lambda metric, i, j, value=value: value, **models)
-        write_results(
-            folder,
-            rows=made.rows,
-            null_rows=made.null_rows,
-            layers_a=made.layers_a,
-            layers_b=made.layers_b,
-            summary={"untrained": ["a", "b"] if folder.name in "uv" else []},
-            config="",
-            status={"state": "done"},
-            figures=None,
-        )
-    console.cache_clear()
-    conclude_sweep(folders)
-    out = " ".join(capsys.readouterr().out.split())
-    assert "trained s0 and s1 .300" in out and "untrained v0 and v1 .200" in out
-    assert (
-        "the lowest of 2 trained pairs lies above the highest of 2 untrained pairs at layers 0 (.300" in out
-    )
-    conclude_sweep(folders[:1])
-    assert capsys.readouterr().out == ""
-    console.cache_clear()

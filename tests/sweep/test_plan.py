@@ -2,18 +2,27 @@
 
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from itertools import pairwise
+from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from saeuniv.config import Cell, ConfigError
+from saeuniv.preflight import preflight
 from saeuniv.stages.compare import ComparePairs
 from saeuniv.stages.dictionaries import TrainDictionaries
 from saeuniv.stages.encode import Encode
-from saeuniv.stages.task import Task
+from saeuniv.stages.task import STAGES, Task
 from saeuniv.store import Store
+from saeuniv.sweep import sides
 from saeuniv.sweep.comparison import unite
-from saeuniv.sweep.plan import Plan
+from saeuniv.sweep.plan import Plan, Request, plan
+from saeuniv.sweep.sides import Sides
 from tests.sweep.conftest import cells, pretend
+from tests.test_preflight import safetensors, write_dictionaries, write_model
 
 MakePlan = Callable[..., Plan]
 KINDS = ("tokens", "models", "dictionaries", "latents", "matches", "scores")
@@ -36,6 +45,23 @@ def missing(tasks: Iterable[Task], store: Store) -> list[str]:
 def paths(work: Plan, kind: str) -> set[str]:
     """Everything of a kind behind the comparison, its control left out."""
     return {each.path for each in work.reports[0].made_from if each.kind.value == kind}
+
+
+def test_one_dictionary_read_with_two_models_or_at_two_layers_has_latents_of_each(tmp_path: Path) -> None:
+    one, other = write_model(tmp_path / "one"), write_model(tmp_path / "other")
+    (other / "model.safetensors").write_bytes(safetensors(w=(9,)))
+    saes = write_dictionaries(tmp_path / "saes", range(2))  # zeros at every layer: the files are equal
+    (tmp_path / "text.txt").write_text("Some text. " * 300)
+    asked = (
+        *("a=local", f"a.path={one}", "b=local", f"b.path={other}", "layers.a=[0,1]", "layers.b=[0,1]"),
+        *("sae=local", f"sae.path={saes}", "width=published", "tracking=off", "control=none"),
+        *("data=text", f"data.path={tmp_path / 'text.txt'}"),
+    )
+    checked = preflight(asked)
+    assert checked.faults == ()
+    work = plan([Request(checked.cells, tmp_path / "c", "", "s")])
+    assert stages(work)["latents"] == 2
+    assert sum(len(task.outputs) for task in work.tasks if isinstance(task, Encode)) == 4
 
 
 def test_an_empty_store_needs_everything_once(make_plan: MakePlan) -> None:
@@ -228,8 +254,252 @@ def test_an_untrained_pair_has_no_control_and_is_the_control_of_its_trained_pair
 
 
 def test_cells_of_a_sweep_are_united_pair_by_pair() -> None:
-    comparison = unite(cells("-m", "layers.a=0,1", "metrics=[cka],[raw_correlation]"))
+    comparison = unite(cells("-m", "layers.a=0,1", "metrics=[cka],[raw_correlation]"), Sides())
     assert [(each.layer_a, each.layer_b) for each in comparison.wanted] == [
         *(((0,), (0,)), ((0,), (1,)), ((1,), (0,)), ((1,), (1,)))
     ]
     assert all({m.name for m in each.metrics} == {"cka", "raw_correlation"} for each in comparison.wanted)
+
+
+def requests(folder: Path, *chosen: Cell) -> list[Request]:
+    """The comparisons that cells belong to, in the order of the cells."""
+    by_name: dict[str, list[Cell]] = {}
+    for cell in chosen:
+        by_name.setdefault(cell.comparison, []).append(cell)
+    config = "# Replay: saeuniv \na: {}\n"
+    return [Request(tuple(each), folder / name, config, "s") for name, each in by_name.items()]
+
+
+def outputs(work: Plan) -> list[str]:
+    return [output.path for task in work.tasks for output in task.outputs]
+
+
+def assert_sound(work: Plan) -> None:
+    """Everything is made once, before it is needed, and each side in one pass."""
+    assert work.refused == ()
+    assert len({task.key for task in work.tasks}) == len(work.tasks)
+    assert len({task.group for task in work.tasks}) == len(work.tasks)
+    assert_ordered(work)
+    so_far: set[str] = set()
+    for task in (*work.tasks, *work.reports):
+        assert {each.path for each in task.inputs} <= so_far, task
+        so_far |= {each.path for each in task.outputs}
+
+
+def assert_ordered(work: Plan) -> None:
+    """Nothing is made twice, stages come one after another, and each folder is written by one report."""
+    made = Counter(outputs(work))
+    assert set(made.values()) == {1}
+    order = [STAGES.index(task.stage) for task in work.tasks]
+    assert all(one <= two for one, two in pairwise(order))
+    folders = [report.folder for report in work.reports]
+    assert len(folders) == len(set(folders))
+
+
+def test_alignments_share_everything_but_what_is_aligned(make_plan: MakePlan) -> None:
+    work = make_plan("-m", "alignment=hungarian,max_corr,mutual_nn")
+    alone = {name: make_plan(f"alignment={name}") for name in ("hungarian", "max_corr", "mutual_nn")}
+    assert_sound(work)
+    assert stages(work) == {"tokens": 1, "models": 4, "dictionaries": 4, "latents": 4, "scores": 12}
+    assert set(outputs(work)) == {path for each in alone.values() for path in outputs(each)}
+    for metric in SCORES:
+        made = [
+            score.path
+            for task in work.tasks
+            if isinstance(task, ComparePairs)
+            for pair in task.pairs
+            for each, score in pair.scores
+            if each.name == metric
+        ]
+        # Two by two layers, of the comparison and its control; aligned ones for each alignment.
+        assert len(made) == 2 * 4 * (3 if metric in ALIGNED else 1), metric
+    assert [report.job_type for report in work.reports] == ["comparison", "control"] * 3
+    assert [report.key for report in work.reports] == [
+        report.key for each in alone.values() for report in each.reports
+    ]
+    assert work.n_pairs == sum(each.n_pairs for each in alone.values()) == 3 * 2 * 4
+
+
+@pytest.mark.parametrize(
+    "swept",
+    [
+        ("layers.a=0,1", "layers.b=0,1"),
+        ("layers.a=1,0", "layers.b=range(0,2)"),
+        ("layers.a=0,1",),
+        ("metrics=[raw_correlation],[cka,matched_correlation]", "layers.a=[0],[0,1]"),
+    ],
+)
+def test_sweeping_layers_and_metrics_is_asking_for_lists_of_them(
+    swept: tuple[str, ...], make_plan: MakePlan
+) -> None:
+    metrics = "metrics=[raw_correlation,cka,matched_correlation]"
+    whole = make_plan(metrics) if swept[0].startswith("metrics") else make_plan()
+    work = make_plan("-m", *swept)
+    assert_sound(work)
+    assert (work.tasks, work.n_pairs) == (whole.tasks, whole.n_pairs)
+    assert [task.key for task in work.tasks] == [task.key for task in whole.tasks]
+    assert [report.key for report in work.reports] == [report.key for report in whole.reports]
+
+
+def test_comparisons_that_share_a_model_make_its_layers_in_one_pass(tmp_path: Path) -> None:
+    asked = [("b=tiny_s1", "layers.a=1", "layers.b=0"), ("b=tiny_s2", "layers.a=0", "layers.b=1")]
+    chosen = [cells(*each, "control=none")[0] for each in asked]
+    work = plan(requests(tmp_path, *chosen))
+    assert_sound(work)
+    assert stages(work) == {"tokens": 1, "models": 3, "dictionaries": 3, "latents": 3, "scores": 2}
+    for kind in (TrainDictionaries, Encode):
+        layers = {
+            task.model.label: [output.path for output in task.outputs]
+            for task in work.tasks
+            if isinstance(task, kind)
+        }
+        assert [len(layers[f"tiny_d64l2_s{seed}"]) for seed in range(3)] == [2, 1, 1], kind
+        # By depth, whichever was asked for first.
+        alone = [plan(requests(tmp_path, cell)) for cell in reversed(chosen)]
+        firsts = [next(t for t in each.tasks if isinstance(t, kind)).outputs[0].path for each in alone]
+        assert layers["tiny_d64l2_s0"] == firsts
+
+
+def test_the_layers_of_dictionaries_from_elsewhere_are_encoded_in_one_pass(tmp_path: Path) -> None:
+    model, saes = write_model(tmp_path / "model"), write_dictionaries(tmp_path / "saes", range(4))
+    for layer in range(4):
+        shapes = {"encoder.weight": (256, 64), "W_dec": (256, 64), "encoder.bias": (256,), "b_dec": (64,)}
+        content = safetensors(**shapes, **{f"layer.{layer}": (1,)})
+        (saes / f"layers.{layer}" / "sae.safetensors").write_bytes(content)
+    (tmp_path / "text.txt").write_text("Some text. " * 300)
+    both = ("a=local", f"a.path={model}", "b=local", f"b.path={model}", "sae=local", f"sae.path={saes}")
+    text = ("data=text", f"data.path={tmp_path / 'text.txt'}", "tracking=off", "control=none")
+    chosen: list[Cell] = []
+    for layers, alignment in (("[0,2]", "hungarian"), ("[1]", "max_corr")):
+        asked = (f"layers.a={layers}", "layers.b=[3]", f"alignment={alignment}", "width=published")
+        checked = preflight([*both, *text, *asked])
+        assert checked.faults == ()
+        chosen += checked.cells
+    work = plan(requests(tmp_path, *chosen))
+    assert_sound(work)
+    (encode,) = (task for task in work.tasks if isinstance(task, Encode))
+    assert [each.dictionary.hookpoint.layer for each in encode.latents] == [0, 1, 2, 3]
+
+
+def test_widths_are_encoded_apart_and_their_models_made_once(make_plan: MakePlan) -> None:
+    work = make_plan("-m", "width=32,64")
+    assert_sound(work)
+    assert stages(work) == {"tokens": 1, "models": 4, "dictionaries": 8, "latents": 8, "scores": 8}
+    for task in work.tasks:
+        if isinstance(task, Encode):
+            assert len({each.dictionary.width for each in task.latents}) == 1
+        if isinstance(task, TrainDictionaries):
+            assert len({each.width for each in task.dictionaries}) == 1
+
+
+def test_comparisons_share_what_their_controls_are_made_of(make_plan: MakePlan) -> None:
+    work = make_plan("-m", "a.steps=29,30")
+    assert_sound(work)
+    assert stages(work) == {"tokens": 1, "models": 5, "dictionaries": 5, "latents": 5, "scores": 6}
+    one, control, two, other = work.reports
+    assert [report.job_type for report in work.reports] == ["comparison", "control"] * 2
+    assert [each.control for each in one.reported] == [each.scores for each in control.reported]
+    assert [each.control for each in two.reported] == [each.scores for each in other.reported]
+    assert [each.control for each in one.reported] == [each.control for each in two.reported]
+
+
+def test_a_control_that_is_asked_for_itself_is_reported_once(tmp_path: Path) -> None:
+    trained, untrained = cells(), cells("a.untrained=true", "b.untrained=true", "control=none")
+    alone = plan(requests(tmp_path, *trained))
+    for chosen, types in (
+        ((*trained, *untrained), ["comparison", "control"]),
+        ((*untrained, *trained), ["comparison"] * 2),
+    ):
+        work = plan(requests(tmp_path, *chosen))
+        assert_sound(work)
+        assert set(outputs(work)) == set(outputs(alone))
+        assert {report.folder for report in work.reports} == {report.folder for report in alone.reports}
+        assert [report.job_type for report in work.reports] == types
+
+
+def test_a_comparison_that_is_refused_stops_no_other(tmp_path: Path) -> None:
+    bad = [cells(f"nulls.draws={draws}", "alignment=max_corr")[0] for draws in (19, 29)]
+    good = cells()
+    alone = plan(requests(tmp_path, *good))
+    for chosen, place in (((*bad, *good), 0), ((*good, *bad), 1)):
+        asked = requests(tmp_path, *chosen)
+        work = plan(asked)
+        ((request, error),) = work.refused
+        assert request is asked[place]
+        assert isinstance(error, ConfigError) and "expected the same nulls in all cells" in str(error)
+        assert (work.tasks, work.n_pairs) == (alone.tasks, alone.n_pairs)
+        assert [report.key for report in work.reports] == [report.key for report in alone.reports]
+
+
+def test_where_all_are_refused_nothing_is_planned(tmp_path: Path) -> None:
+    work = plan(requests(tmp_path, *cells("nulls.draws=19"), *cells("nulls.draws=29")))
+    assert (work.tasks, work.reports, work.n_pairs, len(work.refused)) == ((), (), 0, 1)
+
+
+def test_a_sweep_has_one_store(tmp_path: Path) -> None:
+    chosen = [cells(f"store={tmp_path / name}", f"width={32 * len(name)}")[0] for name in ("x", "yy")]
+    with pytest.raises(ConfigError, match=r"store: expected one for the whole sweep, got .*/x, .*/yy\."):
+        plan(requests(tmp_path, *chosen))
+    assert not (tmp_path / "x").exists()
+
+
+def test_what_some_of_a_sweep_has_made_is_not_made_again(make_plan: MakePlan, store: Store) -> None:
+    pretend(make_plan("alignment=max_corr"), store)
+    work = make_plan("-m", "alignment=hungarian,max_corr", "width=64,32")
+    assert_ordered(work)
+    assert stages(work) == {"dictionaries": 4, "latents": 4, "scores": 12}
+    assert [len(report.reported) for report in work.reports] == [4 * len(SCORES)] * 8
+    new = missing(work.tasks, store)
+    assert Counter(path.partition("/")[0] for path in new) == {
+        **{"dictionaries": 8, "latents": 8},
+        # Aligned by hungarian at the width that was there; all of both alignments at the other.
+        "scores": 2 * 4 * (len(ALIGNED) + len(SCORES) + len(ALIGNED)),
+    }
+
+
+# Parts of a sweep: cells that share some of what they rest on.
+PARTS = (
+    *("", "layers.a=0", "layers.a=1 layers.b=0", "layers.a=[[0,1]]", "metrics=[svcca,raw_correlation]"),
+    *("alignment=max_corr", "alignment=max_corr metrics=[svcca]", "width=32", "sae.k=4"),
+    *("b=tiny_s2", "a=tiny_s1 b=tiny_s0", "a=tiny_s1 layers.a=0", "control=none", "a.untrained=true"),
+    *("a.untrained=true b.untrained=true", "a.steps=29 layers.b=1", "sae.max_fvu=0.4 layers.a=0"),
+    *("data.skip_first=5 layers.b=1", "bootstrap.draws=200", "data.max_sequences_per_document=3"),
+)
+
+
+class Parts:
+    """The cells of each part, and what is made for one of them alone."""
+
+    def __init__(self) -> None:
+        few = "metrics=[cka,raw_correlation]"
+        asked = [each.split() + ([] if "metrics" in each else [few]) for each in PARTS]
+        self.cells = tuple(cell for each in asked for cell in cells(*each))
+        self._known: dict[int, set[str]] = {}
+
+    def alone(self, place: int) -> set[str]:
+        if place not in self._known:
+            self._known[place] = set(outputs(plan(requests(Path("sweep"), self.cells[place]))))
+        return self._known[place]
+
+
+@pytest.fixture(scope="module")
+def parts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Parts]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SAEUNIV_STORE", str(tmp_path_factory.mktemp("parts")))
+        patch.setattr(sides, "fingerprint", lambda data: "0" * 64)
+        yield Parts()
+
+
+@given(chosen=st.lists(st.integers(0, len(PARTS) - 1), min_size=2, max_size=4, unique=True))
+@settings(max_examples=25, deadline=None)
+def test_a_sweep_makes_what_its_parts_need_and_each_of_it_once(parts: Parts, chosen: list[int]) -> None:
+    asked = requests(Path("sweep"), *(parts.cells[place] for place in chosen))
+    work, again = plan(asked), plan(asked[::-1])
+    assert_sound(work)
+    assert set(outputs(again)) == set(outputs(work)) == set().union(*map(parts.alone, chosen))
+    # A control that comparisons share is reported for the first of them.
+    reported = [
+        {each.folder: each.key for each in both.reports if not each.untrained} for both in (work, again)
+    ]
+    assert reported[0] == reported[1]
+    assert {request.folder for request in asked} <= {report.folder for report in work.reports}
