@@ -1,0 +1,1 @@
+"""The commands beside the Hydra application: one module each, with `main(argv) -> exit code`."""
