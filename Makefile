@@ -10,7 +10,7 @@ BIN := .venv/bin
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE
 PIP := $(if $(TORCH_INDEX),PIP_EXTRA_INDEX_URL=$(TORCH_INDEX) )$(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: setup demo test test-demo check bench all clean
+.PHONY: setup demo test test-demo test-slurm check bench all clean
 
 setup: .venv/.installed
 
@@ -23,11 +23,15 @@ demo: setup
 	$(BIN)/python launch.py
 
 test: setup
-	$(ONE_THREAD) $(BIN)/python -m pytest -m "not demo"
+	$(ONE_THREAD) $(BIN)/python -m pytest -m "not demo and not slurm"
 
 # The whole embedded experiment from an empty store, timed, against what the README says (3 minutes).
 test-demo: setup
 	$(ONE_THREAD) $(BIN)/python -m pytest -m demo -s
+
+# Sweeps on a private SLURM, which the tests install from Debian packages and start (as root).
+test-slurm: setup
+	$(ONE_THREAD) $(BIN)/python -m pytest -m slurm
 
 check: setup
 	$(BIN)/ruff format --check .
@@ -38,7 +42,7 @@ check: setup
 bench: setup
 	$(ONE_THREAD) $(BIN)/python -m benchmarks
 
-all: test check test-demo bench
+all: test check test-slurm test-demo bench
 
 clean:
 	rm -rf .venv dist build

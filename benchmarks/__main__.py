@@ -1,4 +1,4 @@
-"""`python -m benchmarks [demo|disk|startup|compare|readme]`: all parts but the last, or one of them."""
+"""`python -m benchmarks [part]`: all parts but readme, or one of them."""
 
 import argparse
 import os
@@ -84,6 +84,18 @@ def _compare() -> "Section":
     return compare.section()
 
 
+def _planning() -> "Section":
+    from benchmarks import planning
+
+    return planning.section()
+
+
+def _slurm() -> "Section":
+    from benchmarks import slurm
+
+    return slurm.section()
+
+
 def _readme() -> "Section":
     from benchmarks import demo, readme
 
@@ -101,6 +113,8 @@ PARTS: "dict[str, Callable[[], Section]]" = {
     "disk": _disk,
     "startup": _startup,
     "compare": _compare,
+    "planning": _planning,
+    "slurm": _slurm,
 }
 
 if __name__ == "__main__":

@@ -36,7 +36,7 @@ def store_shard(folder: Path, *, rows: int, latents: int, k: int, seed: int = 0)
     from saeuniv.adapters.dictionary import EncodedRows, FvuSums
 
     # The function the stage publishes with; what it writes is the format.
-    from saeuniv.stages.encode import _save_shard
+    from saeuniv.stages.latents import save_shard
     from saeuniv.store import Kind, Store
     from saeuniv.store.artifacts import artifact
 
@@ -48,7 +48,7 @@ def store_shard(folder: Path, *, rows: int, latents: int, k: int, seed: int = 0)
     store = Store(folder)
     shard = artifact(Kind.latents, {"synthetic": seed}, shard=0)
     with store.publish(shard) as temporary:
-        _save_shard(temporary, [encoded], fit, latents)
+        save_shard(temporary, [encoded], fit, latents)
     published = store.open(shard)
     arrays = load_file(published / "latents.safetensors")
     exact = all(np.array_equal(arrays[name], getattr(encoded, name)) for name in encoded._fields)

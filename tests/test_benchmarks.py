@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import compare, machine, readme
+from benchmarks import compare, machine, planning, readme, slurm
 from benchmarks.__main__ import report
 from benchmarks.cost import Cost, measure
 from benchmarks.demo import DemoRun, environment, faults
@@ -14,6 +14,7 @@ from benchmarks.disk import store_shard
 from benchmarks.section import Section
 from saeuniv.compare import CompareSettings
 from saeuniv.config import Bootstrap
+from saeuniv.preflight import preflight
 from saeuniv.results import write_results
 
 COST = Cost(wall_s=92.4, cpu_s=178.6, peak_bytes=2 << 30, load=0.3)
@@ -184,3 +185,30 @@ def test_a_readme_without_its_markers_is_refused(text):
 def test_a_block_that_is_none_is_refused():
     with pytest.raises(ValueError, match="Run `python -m benchmarks readme`"):
         readme.parse_block(f"{readme.BEGIN}\nnothing\n{readme.END}")
+
+
+def test_a_plan_beyond_its_bounds_is_a_fault():
+    assert planning._faults(COST._replace(cpu_s=9.9, peak_bytes=999_999_999), 1999) == []
+    dear = COST._replace(cpu_s=10.0, peak_bytes=1_000_000_000)
+    assert [fault.partition(":")[0] for fault in planning._faults(dear, 2000)] == [
+        "planning",
+        "planning",
+        "pickle of a task",
+    ]
+
+
+def test_what_is_pickled_for_a_job_is_small():
+    assert planning.pickle_bytes() < 300
+
+
+def test_the_benchmarked_plan_has_a_thousand_cells_of_72_layer_pairs(monkeypatch, tmp_path):
+    monkeypatch.setenv("SAEUNIV_STORE", str(tmp_path))
+    cells = preflight(planning.SWEEP).cells
+    assert len(cells) == planning.CELLS
+    assert {each.a.model.n_layers * each.b.model.n_layers for each in cells} == {planning.PAIRS}
+
+
+def test_without_a_slurm_nothing_is_claimed_of_it(monkeypatch):
+    monkeypatch.delenv("SLURM_CONF", raising=False)
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    assert slurm.section().body == ("not measured: needs SLURM_CONF, or root to start a private SLURM",)

@@ -18,9 +18,12 @@ from tests.test_preflight import TEXT, write_dictionaries, write_model
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+CLUSTER = (ROOT / "docs" / "cluster.md").read_text(encoding="utf-8")
 
 THIS = "tests/test_readme.py::test_commands_of_the_readme_pass_preflight"
 CI = ".ci/run"
+
+SWEEP = "alignment=max_corr,mutual_nn,hungarian layers.a=0,1 hydra/launcher=slurm"
 
 # Every command of a ```bash block, and what runs it. A command that is not here fails until it is.
 COVERED = {
@@ -28,6 +31,7 @@ COVERED = {
     "make test": CI,
     "make check": CI,
     "make test-demo": CI,
+    "make test-slurm": CI,
     "make bench": "tests/test_benchmarks.py::test_a_bound_that_does_not_hold_ends_the_report_with_1",
     "python launch.py": "tests/demo/test_demo.py::test_the_cold_run_is_within_its_cpu_time",
     "python launch.py --help": "tests/test_command_line.py::test_help_lists_the_groups_and_five_examples",
@@ -41,6 +45,24 @@ COVERED = {
     "data=text data.path=text data.held_out=0.3": THIS,
     "python launch.py a=local a.path=models/a b=local b.path=models/b sae_a=local sae_a.path=saes/a "
     "sae_b=local sae_b.path=saes/b data=text data.path=text control=none": THIS,
+    f"python launch.py -m {SWEEP}": THIS,
+    f"python launch.py -m {SWEEP} sweep.detach=true": THIS,
+    f"saeuniv plan -m {SWEEP}": "tests/commands/test_plan.py::test_the_plan_for_programs_has_everything",
+    "saeuniv plan --emit tasks -m alignment=max_corr,mutual_nn layers.a=0,1": (
+        "tests/commands/test_plan.py::test_every_emitted_task_can_be_read_and_comes_after_what_it_needs"
+    ),
+    "saeuniv task run tasks/0000-tokens-0123456789abcdef.json": (
+        "tests/commands/test_task.py::test_a_task_is_run_once"
+    ),
+    "saeuniv status NAME": (
+        "tests/commands/test_sweeps.py::test_the_status_counts_tasks_and_says_what_failed"
+    ),
+    "saeuniv doctor -m hydra/launcher=slurm --job": (
+        "tests/slurm/test_doctor.py::test_a_node_answers_through_the_store_and_nothing_is_left"
+    ),
+    "saeuniv fetch -m models=pythia70m_pythia160m data.path=corpus alignment=max_corr,hungarian": (
+        "tests/commands/test_fetch.py::test_it_says_how_much_and_fetches_only_what_is_missing"
+    ),
 }
 
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -82,8 +104,8 @@ def _is_public(url: str) -> bool:
 
 
 def test_every_command_is_run_by_some_test():
-    assert commands(README)
-    assert unlisted(README) == [], "List the command in COVERED with the test that runs it."
+    assert commands(README) and commands(CLUSTER)
+    assert unlisted(README + CLUSTER) == [], "List the command in COVERED with the test that runs it."
 
 
 def test_a_new_command_is_noticed():
@@ -157,6 +179,19 @@ def test_every_python_block_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         exec(compile(code, "README.md", "exec"), dict(given))
 
 
+def test_the_preset_of_a_site_can_be_chosen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("SAEUNIV_STORE", str(tmp_path / "store"))
+    monkeypatch.setenv("SAEUNIV_CONFIG_DIR", str(tmp_path))
+    (preset,) = blocks(CLUSTER, "yaml")
+    (tmp_path / "hydra" / "launcher").mkdir(parents=True)
+    (tmp_path / "hydra" / "launcher" / "mysite.yaml").write_text(preset)
+    checked = preflight(["-m", "a.seed=0,2", "hydra/launcher=mysite"])
+    assert checked.faults == () and checked.launcher is not None
+    latents, scores = checked.launcher.resources("latents"), checked.launcher.resources("scores")
+    assert (latents.gpus, latents.partition, latents.account) == (1, "gpu", "my_group")
+    assert (scores.gpus, scores.partition, scores.minutes) == (0, "cpu", 120)
+
+
 def test_the_demo_block_is_there_and_complete():
     block = parse_block(README)
     names = [*METRICS, "FVU", "context share", "eligible mass", "eligible/alive/all"]
@@ -167,13 +202,13 @@ def test_the_demo_block_is_there_and_complete():
 
 
 def test_no_path_of_one_machine_is_named():
-    assert OWN_PATH.findall(README) == []
+    assert OWN_PATH.findall(README + CLUSTER) == []
     assert OWN_PATH.search("written to /home/someone/x") and OWN_PATH.search("(/tmp/x)")
     assert not OWN_PATH.search("~/text, multirun/single/tmp and https://example.org/data/x")
 
 
 def test_every_address_is_https_to_a_public_page():
-    assert unfit_urls(README) == []
+    assert unfit_urls(README + CLUSTER) == []
     bad = ["http://example.org", "https://localhost/x", "https://10.0.0.1/x", "ssh://git@example.org/x"]
     bad += ["https://pypi.internal/simple", "https://user@example.org/", "file:///x", "https://index:8080/"]
     assert unfit_urls(" ".join([*bad, "https://example.org/a/b"])) == bad
