@@ -69,14 +69,8 @@ def emit(work: Plan, wanted: Asked, folder: Path) -> int:
 
 
 def _tasks(work: Plan, wanted: Asked) -> list[Task]:
-    made = made_by(work)
-    # Made again after damage, a score keeps its path: a report is done only if nothing it reads is made.
-    reports = [
-        report
-        for report in work.reports
-        if any(each.path in made for each in report.inputs) or not report.is_done()
-    ]
-    tasks: list[Task] = [*(each for each in fetches(work.tasks) if not each.is_done()), *work.tasks, *reports]
+    tasks: list[Task] = [each for each in fetches(work.tasks) if not each.is_done()]
+    tasks += [*work.tasks, *work.due_reports(made_by(work))]
     if wanted.checked.multirun:
         summary = summary_of(work, SweepPlace(wanted.name, wanted.folder, (), wanted.launcher))
         tasks += [summary] if tasks or not summary.is_done() else []

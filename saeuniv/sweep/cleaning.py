@@ -6,7 +6,8 @@ from pathlib import Path
 
 from saeuniv.store import ArtifactError
 from saeuniv.store.garbage import Garbage, collect
-from saeuniv.sweep import claims, slurm
+from saeuniv.sweep import claims
+from saeuniv.sweep.attach import jobs_of, notes_of, states_of
 from saeuniv.sweep.slurm import QueueError
 
 
@@ -48,23 +49,19 @@ class _Live:
 
     def _ask(self) -> frozenset[str]:
         """Keys of the tasks whose jobs have certainly ended."""
-        cluster = slurm.cluster_name()
-        jobs: dict[str, tuple[str, str]] = {}
+        every = claims.all_claims(self._root)
+        notes = notes_of(self._root, every)
+        jobs = jobs_of(every, notes)
+        states = states_of(every, jobs)
         ended: set[str] = set()
-        for claim in claims.all_claims(self._root):
-            note = claims.read_note(self._root, claim.token)
-            if note is None:
-                # Its driver died about when it submitted; if it did, SLURM knows the token.
-                if slurm.find(claim.token) is None:
-                    ended.add(claim.key)
-            elif note.cluster == cluster and claim.place < len(note.jobs):
-                jobs[claim.key] = (note.jobs[claim.place], claim.token)
-        states = slurm.states({job for job, _ in jobs.values()})
-        for key, (job, token) in jobs.items():
-            state = states.get(job)
-            # Another comment: the cluster was set up anew, and this is another job of that number.
-            if state is None or not state.live or state.comment not in (None, token):
-                ended.add(key)
+        for each in every:
+            if each.token not in notes:
+                # No note, and SLURM does not know the token; a note of another cluster says nothing here.
+                gone = claims.read_note(self._root, each.token) is None
+            else:
+                state = states.get(each.key)
+                gone = each.key in jobs and (state is None or not state.live)
+            ended |= {each.key} if gone else set()
         return frozenset(ended)
 
 

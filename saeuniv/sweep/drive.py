@@ -67,13 +67,7 @@ def drive(work: Plan, summary: Task, sweep: SweepPlace, *, detach: bool) -> Outc
         todo = [task for task in work.tasks if not task.is_done()]
         store = Store(work.root)
         made = {output.path for task in todo for output in task.outputs if not store.exists(output)}
-        # Made again after damage, a score keeps its path: a report is done only if nothing it reads is made.
-        reports = [
-            report
-            for report in work.reports
-            if not report.is_done() or any(each.path in made for each in report.inputs)
-        ]
-        tasks: list[Task] = [*todo, *reports]
+        tasks: list[Task] = [*todo, *work.due_reports(made)]
         if tasks or not summary.is_done():
             tasks.append(summary)
         submission = _Submission(tasks, attach(work.root, tasks), sweep, work.root)

@@ -1,7 +1,7 @@
 """What has to be made: everything missing or damaged that the asked numbers rest on, and nothing else."""
 
 import gc
-from collections.abc import Generator, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Generator, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -63,6 +63,17 @@ class Plan:
 
     n_cached: int = 0
     """Artifacts already there."""
+
+    def due_reports(self, made: Collection[str]) -> list[Report]:
+        """The reports that are not done, and those that read what will be `made` (paths).
+
+        Made again after damage, a score keeps its path: a report is done only if nothing it reads is made.
+        """
+        return [
+            report
+            for report in self.reports
+            if any(each.path in made for each in report.inputs) or not report.is_done()
+        ]
 
 
 def plan(requests: Sequence[Request]) -> Plan:
