@@ -35,6 +35,12 @@ def run(requests, sweep):
                 raise KeyboardInterrupt
             case "broken":
                 raise RuntimeError("the work broke")
+            case "silent":
+                from saeuniv.sweep.slurm import QueueError
+                raise QueueError("squeue: expected an answer within 60 s, got none.")
+            case "dear":
+                from saeuniv.config import ConfigError
+                raise ConfigError("sweep.max_gpu_hours=1: too dear.")
             case ended:
                 code = max(code, ended)
     return code
@@ -153,6 +159,16 @@ def test_a_failure_exits_with_1(end: object, flags: tuple[str, ...], shell: Shel
     done = shell.drive(*flags, tiny_s0=end)
     assert done.returncode == 1
     assert done.stderr.count("Traceback") == (end == "broken")
+
+
+@pytest.mark.parametrize(
+    ("end", "code", "said"),
+    [("silent", 1, "ERROR squeue: expected"), ("dear", 2, "ERROR Nothing was run. sweep.")],
+)
+def test_what_stops_a_sweep_is_said_in_words(end: str, code: int, said: str, shell: Shell) -> None:
+    done = shell.drive("-m", tiny_s0=end)
+    assert done.returncode == code
+    assert said in done.stderr and "Traceback" not in done.stderr
 
 
 def test_an_interruption_exits_with_130(shell: Shell) -> None:

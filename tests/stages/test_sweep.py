@@ -175,3 +175,11 @@ def test_a_table_is_named_by_what_it_is_made_from(tmp_path: Path) -> None:
 
 def test_the_table_is_made_whatever_became_of_the_reports() -> None:
     assert SummariseSweep.stage == "sweep" and not SummariseSweep.needs_all
+
+
+def test_a_table_of_other_comparisons_is_made_again(tmp_path: Path, write) -> None:
+    one, two = write("one", 0.3), write("two", 0.2)
+    done(task(tmp_path, one))
+    assert task(tmp_path, one).is_done()
+    assert not task(tmp_path, one, two).is_done()
+    assert not task(tmp_path, two).is_done()

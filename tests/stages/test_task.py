@@ -1,5 +1,6 @@
 """What tasks are called, which are made in one pass, and what is left of one when part of it is made."""
 
+import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -242,3 +243,25 @@ def test_rows_of_other_layers_are_other_groups(make_plan: Planned) -> None:
     assert len({row.group for row in rows}) == len(rows) == 2
     together = only(make_plan("layers.a=[[0,1]]"), ComparePairs)
     assert together.group not in {row.group for row in rows}
+
+
+def test_layer_pairs_whose_matches_were_damaged_are_not_done(make_plan: Planned, store: Store) -> None:
+    pair = only(make_plan(), ComparePairs)
+    matches = next(each.matches for each in pair.pairs if each.matches)
+    for output in pair.outputs:
+        with store.publish(output) as folder:
+            (folder / "x").touch()
+    try:
+        assert not pair.is_done()
+        every = [
+            *(each.matches for each in pair.pairs),
+            *(a for each in pair.pairs for _, a in each.null_matches),
+        ]
+        for output in filter(None, every):
+            with store.publish(output) as folder:
+                (folder / "x").touch()
+        assert pair.is_done()
+        shutil.rmtree(store.folder(matches))
+        assert not pair.is_done()
+    finally:
+        shutil.rmtree(store.root)

@@ -15,6 +15,7 @@ from saeuniv.preflight import preflight
 from saeuniv.stages.compare import ComparePairs
 from saeuniv.stages.dictionaries import TrainDictionaries
 from saeuniv.stages.encode import Encode
+from saeuniv.stages.report import Report
 from saeuniv.stages.task import STAGES, Task
 from saeuniv.store import Store
 from saeuniv.sweep import sides
@@ -503,3 +504,14 @@ def test_a_sweep_makes_what_its_parts_need_and_each_of_it_once(parts: Parts, cho
     ]
     assert reported[0] == reported[1]
     assert {request.folder for request in asked} <= {report.folder for report in work.reports}
+
+
+def test_a_report_is_due_until_it_is_done_and_when_what_it_reads_is_made_again(
+    make_plan: MakePlan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work = make_plan("-m", "alignment=max_corr,hungarian", "metrics=[matched_correlation]", "control=none")
+    first, second = work.reports
+    assert work.due_reports(()) == [first, second]
+    monkeypatch.setattr(Report, "is_done", lambda report: True)
+    assert work.due_reports(()) == []
+    assert work.due_reports({second.reported[0].scores.path}) == [second]

@@ -397,3 +397,14 @@ def test_a_sweep_over_pairs_of_models_ends_with_all_pairs_side_by_side(
         show_pairs(too_few)
         assert capsys.readouterr().out == ""
     console.cache_clear()
+
+
+def test_the_table_of_an_extended_sweep_has_what_it_was_asked_for_before(
+    executed: Callable[..., list[Plan]], folder: Path
+) -> None:
+    executed()
+    assert run(requests(folder, "alignment=max_corr"), place(folder)) == 0
+    first = (folder / "sweep.csv").read_text().splitlines()
+    assert run(requests(folder, "alignment=hungarian"), place(folder)) == 0
+    both = (folder / "sweep.csv").read_text().splitlines()
+    assert both[: len(first)] == first and len(both) == 2 * len(first) - 1

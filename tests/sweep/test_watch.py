@@ -419,3 +419,14 @@ def test_the_table_of_a_sweep_waits_in_vain_for_a_report_that_is_held(tmp_path: 
     write_status(tmp_path / "r", "running")
     outcome = watched(tmp_path, queue, {held: "1", late: "2"}, {"1": HELD, "2": WAITING})
     assert (list(told(outcome)), labels(outcome), queue.n_looks) == (["r"], ["late"], 1)
+
+
+def test_who_leaves_is_told_that_jobs_go_on(
+    tmp_path: Path, queue: Queue, caplog: pytest.LogCaptureFixture
+) -> None:
+    def interrupted() -> Mapping[str, JobState]:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        watched(tmp_path, queue, {dummy(tmp_path, "a"): "1"}, interrupted)
+    assert caplog.messages == ["The jobs go on; `saeuniv cancel s` ends them."]
