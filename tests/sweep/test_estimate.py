@@ -22,7 +22,7 @@ from saeuniv.sweep.estimate import (
     estimate_table,
 )
 from saeuniv.sweep.plan import Plan
-from saeuniv.sweep.rates import learn, method_of
+from saeuniv.sweep.rates import Rates, Taken, learn, method_of
 from tests.sweep.dummies import Dummy
 
 HELD_OUT = artifact(Kind.tokens, {"text": "t", "split": "held_out", "context_length": 9})
@@ -269,3 +269,11 @@ def test_everything_that_a_plan_makes_is_told_apart(make_plan: Callable[..., Pla
     assert {stage.stage: stage.guessed for stage in found.stages if stage.guessed} == {
         "tokens": sum(each.stage == "tokens" for each in planned.tasks)
     }
+
+
+def test_an_embedded_model_is_not_guessed_to_be_as_large_as_others() -> None:
+    unknown = Rates({}, {}, {}, {})
+    spec = {"d_model": 64, "n_layers": 4, "steps": 500, "context_length": 128}
+    embedded = unknown.of(artifact(Kind.models, spec))
+    assert embedded == Taken(None, pytest.approx(4 * 12 * 4 * 64**2))
+    assert unknown.of(artifact(Kind.models, {"initial_weights_of": "x"})).bytes > 1e8
