@@ -4,11 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-import numpy as np
-from jaxtyping import Float
-
 from saeuniv.alignments.base import AlignmentMethod
-from saeuniv.numerics.assignment import Matching, max_similarity
+from saeuniv.numerics.assignment import Matching, max_similarity, max_similarity_backward
+from saeuniv.numerics.candidates import Candidates
 
 
 @dataclass
@@ -18,11 +16,6 @@ class MaxCorr(AlignmentMethod):
     name: ClassVar[str] = "max_corr"
     fixed_size: ClassVar[bool] = False
 
-    def match(self, correlation: Float[np.ndarray, "latents_a latents_b"]) -> Mapping[str, Matching]:
+    def match(self, candidates: Candidates) -> Mapping[str, Matching]:
         """The best B for every A (a_to_b), and the best A for every B (b_to_a)."""
-        backward = max_similarity(np.ascontiguousarray(correlation.T))
-        order = np.lexsort((backward.index_a, backward.index_b))
-        return {
-            "a_to_b": max_similarity(correlation),
-            "b_to_a": Matching(backward.index_b[order], backward.index_a[order], backward.similarity[order]),
-        }
+        return {"a_to_b": max_similarity(candidates), "b_to_a": max_similarity_backward(candidates)}

@@ -4,11 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-import numpy as np
-from jaxtyping import Float
-
 from saeuniv.alignments.base import AlignmentMethod
 from saeuniv.numerics.assignment import Matching, mutual_nearest
+from saeuniv.numerics.candidates import Candidates
 
 
 @dataclass
@@ -18,6 +16,6 @@ class MutualNn(AlignmentMethod):
     name: ClassVar[str] = "mutual_nn"
     fixed_size: ClassVar[bool] = False
 
-    def match(self, correlation: Float[np.ndarray, "latents_a latents_b"]) -> Mapping[str, Matching]:
+    def match(self, candidates: Candidates) -> Mapping[str, Matching]:
         """The mutual nearest neighbours."""
-        return {"both": mutual_nearest(correlation)}
+        return {"both": mutual_nearest(candidates)}
