@@ -4,7 +4,6 @@
 The compare stage calls the same functions and keeps what they return.
 """
 
-import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -14,21 +13,40 @@ import scipy.sparse as sp
 from jaxtyping import Float, Int
 
 from saeuniv.alignments import AlignmentMethod, Hungarian
-from saeuniv.config import Bootstrap, Eligibility, Nulls
-from saeuniv.metrics import METRICS, Measurement, MetricMethod
-from saeuniv.metrics.base import SELECTION_SHIFT, WITHIN_TOKEN_SHUFFLE
-from saeuniv.metrics.layer_pair import DrawSettings, LayerPair, Matches, make_draws
-from saeuniv.numerics.correlation import products, within_group_correlation
-from saeuniv.numerics.latents import Floors, HalfLatents, prepare_layer
-from saeuniv.numerics.nulls import shifted_correlations, shifted_correlations_bytes
+from saeuniv.config import Bootstrap, Condition, Eligibility, Nulls
+from saeuniv.matching import with_matches
+from saeuniv.metrics import (
+    Cka,
+    MatchedCorrelation,
+    Measurement,
+    MetricMethod,
+    PartialCorrelation,
+    PartialCorrelationBigram,
+    PartialCorrelationTrigram,
+    RawCorrelation,
+    Svcca,
+)
+from saeuniv.metrics.layer_pair import DrawSettings, LayerPair, make_draws
+from saeuniv.numerics.dictionary_similarity import DictionaryParameters
+from saeuniv.numerics.latents import Floors, prepare_layer
 from saeuniv.numerics.rows import make_halves
+from saeuniv.numerics.sparse_latents import require_latents
 from saeuniv.numerics.statistics import calibrated, p_value, percentile_interval
 
 # Level of the quantile behind `calibrated`, and the fewest draws that define it (Groeger et al. 2026).
 _LEVEL = 0.05
 _LEAST_DRAWS = 19
 
-MATCH_HALF = 0
+# Those of conf/config.yaml, in its order.
+_METRICS: tuple[type[MetricMethod], ...] = (
+    PartialCorrelation,
+    PartialCorrelationBigram,
+    PartialCorrelationTrigram,
+    RawCorrelation,
+    MatchedCorrelation,
+    Cka,
+    Svcca,
+)
 
 
 @dataclass(frozen=True)
@@ -36,7 +54,7 @@ class CompareSettings:
     """How two layers are compared; the defaults are those of the configuration."""
 
     alignment: AlignmentMethod = field(default_factory=Hungarian)
-    metrics: tuple[MetricMethod, ...] = field(default_factory=lambda: tuple(metric() for metric in METRICS))
+    metrics: tuple[MetricMethod, ...] = field(default_factory=lambda: tuple(each() for each in _METRICS))
     eligibility: Eligibility = field(default_factory=lambda: Eligibility(min_firings=100))
     nulls: Nulls = field(default_factory=Nulls)
     bootstrap: Bootstrap = field(default_factory=Bootstrap)
@@ -110,6 +128,7 @@ def compare_latents(
     documents: Int[np.ndarray, " _"],
     positions_per_sequence: int,
     decoders: tuple[Float[np.ndarray, "latents_a d_a"], Float[np.ndarray, "latents_b d_b"]] | None = None,
+    parameters: tuple[DictionaryParameters, DictionaryParameters] | None = None,
     settings: CompareSettings | None = None,
 ) -> tuple[MetricResult, ...]:
     """Every metric of two layers' latents on the same tokens, each with its null, p and interval.
@@ -121,7 +140,8 @@ def compare_latents(
             or three tokens are) for the metrics that are given these.
         documents: document of each row, non-decreasing; in hash order, as their halves match and evaluate.
         positions_per_sequence: rows per sequence; document shifts move whole sequences.
-        decoders: decoder directions of A and B for cka and svcca, which are left out without them.
+        decoders: decoder directions of A and B for metrics of decoders, which are left out without them.
+        parameters: of the dictionaries of A and B, for alignments that read them.
         settings: alignment, metrics, floors, nulls and bootstrap.
 
     Raises:
@@ -130,18 +150,19 @@ def compare_latents(
     """
     settings = settings or CompareSettings()
     metrics = tuple(each for each in settings.metrics if decoders is not None or not each.needs_decoders)
-    left, right = sp.csr_array(latents_a), sp.csr_array(latents_b)
+    left, right = _by_row(latents_a, "latents_a"), _by_row(latents_b, "latents_b")
     if not left.shape[0] == right.shape[0] == len(documents):
         raise ValueError(
             f"latents: expected the same tokens on both sides, got {left.shape[0]} rows of A, "
             f"{right.shape[0]} of B and {len(documents)} document numbers."
         )
-    _check_groups(groups, metrics)
+    _check_groups(groups, metrics, settings.alignment)
     halves = make_halves(documents, groups, positions=positions_per_sequence)
-    decoder_a, decoder_b = decoders or (None, None)
+    floors, both = settings.floors, zip(decoders or (None, None), parameters or (None, None), strict=True)
+    (decoder_a, parameters_a), (decoder_b, parameters_b) = both
     pair = LayerPair(
-        prepare_layer(left, halves, floors=settings.floors, decoder=decoder_a),
-        prepare_layer(right, halves, floors=settings.floors, decoder=decoder_b),
+        prepare_layer(left, halves, floors=floors, decoder=decoder_a, parameters=parameters_a),
+        prepare_layer(right, halves, floors=floors, decoder=decoder_b, parameters=parameters_b),
         make_draws(halves, settings.draws),
         settings.eligibility.min_df_share,
     )
@@ -151,56 +172,6 @@ def compare_latents(
         for metric in metrics
         for measurement in metric.measure(pair)
     )
-
-
-def with_matches(pair: LayerPair, alignment: AlignmentMethod, metrics: tuple[MetricMethod, ...]) -> LayerPair:
-    """The pair with the alignment's matches and the matched-again nulls that the metrics need."""
-    if not any(metric.aligned for metric in metrics):
-        return pair
-    pair = dataclasses.replace(pair, matches=align(pair, alignment))
-    nulls: dict[str, tuple[Matches, ...]] = {}
-    reasons: dict[str, str] = {}
-    for name in dict.fromkeys(null for metric in metrics for null in metric.needs_nulls):
-        if reason := null_reason(pair, alignment, name):
-            reasons[name] = reason
-        else:
-            nulls[name] = align_null(pair, alignment, name)
-    return dataclasses.replace(pair, null_matches=nulls, null_reasons=reasons)
-
-
-def align(pair: LayerPair, alignment: AlignmentMethod) -> Matches:
-    """The alignment's matches on the match half; none where no correlation is defined."""
-    if pair.undefined(alignment.condition.value):
-        return {}
-    return alignment.match(pair.correlation(MATCH_HALF, alignment.condition.value))
-
-
-def null_reason(pair: LayerPair, alignment: AlignmentMethod, null: str) -> str:
-    """Why a matched-again null is not drawn; empty where it is."""
-    if not pair.matches:
-        return pair.undefined(alignment.condition.value)
-    if null != SELECTION_SHIFT:
-        return ""
-    if not alignment.fixed_size:
-        return "matching_size_varies"
-    a, b = pair.a.halves[MATCH_HALF], pair.b.halves[MATCH_HALF]
-    bytes_needed = shifted_correlations_bytes(a, b, condition=alignment.condition.value)
-    return "too_many_latents" if bytes_needed > pair.draws.max_null_bytes else ""
-
-
-def align_null(pair: LayerPair, alignment: AlignmentMethod, null: str) -> tuple[Matches, ...]:
-    """The same alignment on broken pairings of the match half, one matching a draw."""
-    a, b = pair.a.halves[MATCH_HALF], pair.b.halves[MATCH_HALF]
-    condition = alignment.condition.value
-    if null == SELECTION_SHIFT:
-        shifted = shifted_correlations(a, b, pair.draws.selection_shifts, condition=condition)
-        return tuple(alignment.match(correlation) for correlation in shifted)
-    assert null == WITHIN_TOKEN_SHUFFLE
-    drawn: list[Matches] = []
-    for shuffle in pair.draws.shuffles:
-        permuted = HalfLatents(b.matrix[shuffle[MATCH_HALF]], b.half)
-        drawn.append(alignment.match(within_group_correlation(a, permuted, condition, products(a, permuted))))
-    return tuple(drawn)
 
 
 def summarise(
@@ -241,8 +212,24 @@ def summarise(
     )
 
 
-def _check_groups(groups: Mapping[str, object], metrics: tuple[MetricMethod, ...]) -> None:
-    needed = {"token", *(getattr(metric, "condition", "token") for metric in metrics)} - {"none"}
+def _by_row(latents: sp.csr_array | Float[np.ndarray, "rows latents"], name: str) -> sp.csr_array:
+    """A copy in order, and refused under the name of the argument if it does not hold latents."""
+    matrix = sp.csr_array(latents, copy=True)
+    matrix.sum_duplicates()
+    if matrix.dtype.name not in ("float32", "float64"):
+        matrix = matrix.astype(np.float64)
+    require_latents(matrix, name=name, layout="csr")
+    return matrix
+
+
+def _check_groups(
+    groups: Mapping[str, object], metrics: tuple[MetricMethod, ...], alignment: AlignmentMethod
+) -> None:
+    needed = {"token", alignment.condition.value}
+    for metric in metrics:
+        condition = getattr(metric, "condition", "token")
+        needed.add(condition.value if isinstance(condition, Condition) else condition)
+    needed -= {"none"}
     if missing := sorted(needed - set(groups)):
         raise ValueError(
             f"groups: expected labels for {sorted(needed)}, got {sorted(groups)}. Add {missing} or leave the "

@@ -3,12 +3,15 @@
 from typing import NamedTuple
 
 import numpy as np
+import scipy.optimize
 import scipy.sparse as sp
 
 from saeuniv.alignments import AlignmentMethod
-from saeuniv.compare import CompareSettings, MetricResult, compare_latents, with_matches
+from saeuniv.compare import CompareSettings, MetricResult, compare_latents
+from saeuniv.matching import with_matches
 from saeuniv.metrics import MetricMethod
 from saeuniv.metrics.layer_pair import DrawSettings, LayerPair, make_draws
+from saeuniv.numerics.assignment import Matching
 from saeuniv.numerics.latents import Floors, prepare_layer
 from saeuniv.numerics.rows import make_halves
 
@@ -88,6 +91,19 @@ def dense_partial(a: np.ndarray, b: np.ndarray, labels: np.ndarray) -> np.ndarra
     x, y = residual(a), residual(b)
     scale = np.sqrt((x**2).sum(0))[:, None] * np.sqrt((y**2).sum(0))
     return np.divide(x.T @ y, scale, out=np.zeros_like(scale), where=scale > 0)
+
+
+def best_assignment(matching: Matching, similarity: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The pairs, once they are seen to be as good as the best assignment of the whole matrix.
+
+    Pairs that are not positive add nothing: which of them complete the matching is a convention.
+    """
+    rows, columns = scipy.optimize.linear_sum_assignment(-similarity.clip(0))
+    largest = similarity.clip(0)[rows, columns].sum()
+    index = (matching.index_a, matching.index_b)
+    assert len(matching.index_a) == min(similarity.shape) == len(set(matching.index_b.tolist()))
+    np.testing.assert_allclose(similarity[index].clip(0).sum(), largest, atol=1e-8)
+    return index
 
 
 def matched_pair(

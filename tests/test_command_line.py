@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from saeuniv import app
+from saeuniv.alignments import ALIGNMENTS
 from saeuniv.app import run_cell
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -204,7 +205,7 @@ def test_help_lists_the_groups_and_five_examples(shell: Shell) -> None:
     assert done.returncode == 0
     for group in ("a  ", "b  ", "models", "sae ", "data", "alignment", "metrics", "control", "tracking"):
         assert f"\n  {group}" in done.stdout
-    assert "hungarian max_corr mutual_nn" in done.stdout
+    assert "greedy hungarian max_corr mutual_nn sinkhorn" in " ".join(done.stdout.split())
     assert done.stdout.count("\n  saeuniv ") == 5
     assert (
         "schema" not in done.stdout
@@ -220,7 +221,7 @@ def test_help_lists_the_groups_and_five_examples(shell: Shell) -> None:
         ("sae=", {"sae=train", "sae=tiny", "sae=eleuther"}),
         ("sae_b=", {"sae_b=train"}),
         ("models=tiny_u", {"models=tiny_u2_u3"}),
-        ("alignment=", {"alignment=hungarian", "alignment=max_corr", "alignment=mutual_nn"}),
+        ("alignment=", {f"alignment={each.name}" for each in ALIGNMENTS}),
         ("metrics.svcca.", {"metrics.svcca.variance_kept="}),
     ],
 )

@@ -7,12 +7,15 @@ import sys
 import numpy as np
 import pytest
 import scipy.stats
+import yaml
 
-from saeuniv.alignments import Hungarian, MaxCorr, MutualNn
+from saeuniv.alignments import DecoderCosine, Hungarian, MaxCorr, MutualNn
 from saeuniv.compare import CompareSettings
 from saeuniv.config import Bootstrap, Condition, Eligibility, Nulls
+from saeuniv.config.registry import CONF_DIR
 from saeuniv.metrics import Cka, MatchedCorrelation, Svcca
 from saeuniv.metrics.base import PERMUTATION, SELECTION_SHIFT, WITHIN_TOKEN_SHUFFLE
+from saeuniv.numerics.dictionary_similarity import DictionaryParameters
 from tests.synthetic import compared, streams
 
 SETTINGS = CompareSettings(
@@ -121,7 +124,7 @@ def test_what_the_token_alone_gives_is_found_by_shuffling_within_the_token():
 
 def measurements(data, settings):
     """The measurement of both directions of the only metric, with its draws."""
-    from saeuniv.compare import with_matches
+    from saeuniv.matching import with_matches
     from saeuniv.metrics.layer_pair import LayerPair, make_draws
     from saeuniv.numerics.latents import prepare_layer
     from saeuniv.numerics.rows import make_halves
@@ -180,3 +183,48 @@ def test_nulls_of_decoder_metrics_are_selection_shift_and_permutation(shared):
     found = compare(data, settings, decoders=decoders(data))["cka", "both"]
     assert found.null == SELECTION_SHIFT and found.null_draws == 39
     assert PERMUTATION != SELECTION_SHIFT
+
+
+def test_the_default_metrics_are_those_of_the_configuration():
+    configured = yaml.safe_load((CONF_DIR / "config.yaml").read_text())["defaults"]
+    names = next(each["metrics"] for each in configured if isinstance(each, dict) and "metrics" in each)
+    assert [each.name for each in CompareSettings().metrics] == names
+
+
+def parameters(data, *, seed=0, basis="model"):
+    """Dictionaries of one model whose partners read and write almost the same directions."""
+    rng = np.random.default_rng([seed, 9])
+    n = data.a.shape[1]
+    a, b = rng.standard_normal((2, n, D_MODEL))
+    b[data.permutation] = a + 0.05 * rng.standard_normal((n, D_MODEL))
+    return (
+        DictionaryParameters(a, np.zeros(n), a, None, "model"),
+        DictionaryParameters(b, np.zeros(n), b, None, basis),
+    )
+
+
+def test_an_alignment_that_reads_dictionaries_finds_partners_and_has_no_null_of_its_own():
+    data = streams(seed=3, shared=30, n_documents=160)
+    settings = dataclasses.replace(
+        SETTINGS, alignment=DecoderCosine(), metrics=(MatchedCorrelation(), Cka(), Svcca())
+    )
+    given = parameters(data)
+    found = compare(data, settings, parameters=given, decoders=(given[0].decoder, given[1].decoder))
+    matched = found["matched_correlation", "both"]
+    assert matched.value > 0.8 and matched.p_value == pytest.approx(1 / (1 + matched.null_draws))
+    for metric in ("cka", "svcca"):
+        row = found[metric, "both"]
+        assert row.value > 0.9 and row.p_value is None
+        assert set(row.reason.split(";")) == {"matched_without_tokens", "needs_rematching"}
+
+
+def test_dictionaries_of_two_bases_are_refused_unless_their_basis_is_said_to_be_the_same():
+    data = streams(seed=3, shared=30)
+    settings = dataclasses.replace(SETTINGS, alignment=DecoderCosine(), metrics=(MatchedCorrelation(),))
+    given = parameters(data, basis="chat model")
+    with pytest.raises(ValueError, match="expected dictionaries of one residual basis"):
+        compare(data, settings, parameters=given)
+    same = dataclasses.replace(settings, alignment=DecoderCosine(assume_same_basis=True))
+    assert compare(data, same, parameters=given)["matched_correlation", "both"].value > 0.8
+    with pytest.raises(ValueError, match=r"parameters of a: expected those of its dictionary, .* got none"):
+        compare(data, settings)

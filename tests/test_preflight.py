@@ -121,7 +121,7 @@ def test_all_faults_of_a_command_are_reported_at_once(folder: Path) -> None:
 
 # Argument and what its fault says.
 CASES = [
-    ("alignment=hungrian", "Choose one of hungarian, max_corr, mutual_nn; did you mean hungarian?"),
+    ("alignment=hungrian", "max_corr, mutual_nn, sinkhorn; did you mean hungarian?"),
     ("experiment=tiny_seed", "Choose one of tiny, tiny_seeds; did you mean tiny_seeds?"),
     ("metrics=hungarian", "hungarian is an alignment; set alignment=hungarian."),
     ("metrics=[cka,max_corr]", "max_corr is an alignment; set alignment=max_corr."),
@@ -159,7 +159,7 @@ CASES = [
     ("layers.pairs=[[0,7]]", "[0,7] is no pair of selected layers."),
     ("sae.k=257", "sae.k=257: expected at most the number of latents, which is 256, got 257."),
     ("sae.hookpoint=resid_pre", "expected the output of a module, got the input of a block"),
-    ("width=16k", "alignment=hungarian: expected at most 8192 latents a side"),
+    ("alignment=decoder_cosine", "expected dictionaries of one model, whose residual basis they share"),
     ("width=16k,32k", "several values make a sweep. Add -m"),
     ("metrics=cka,svcca", "or metrics=[cka,svcca] for both in one run"),
     ("layers.a=interval(0,3)", "expected values that can be listed, got an interval"),
@@ -330,7 +330,7 @@ def test_a_sweep_has_one_store_and_one_way_to_run() -> None:
     [
         ("a.seed=range(0,0)", "Give a range whose end is beyond its start."),
         ("a.seed=shuffle(range(3,0))", "Give a range"),
-        ("alignment=glob(zz*)", "Choose one of hungarian, max_corr, mutual_nn."),
+        ("alignment=glob(zz*)", "Choose one of decoder_cosine, encoder_cosine, "),
     ],
 )
 def test_a_sweep_without_cells_is_a_fault_and_hides_no_other(line: str, remedy: str, folder: Path) -> None:

@@ -7,6 +7,7 @@ from saeuniv.config.cell import plain as plain
 from saeuniv.config.cell import sweep_name as sweep_name
 from saeuniv.config.cell import untrained_counterpart as untrained_counterpart
 from saeuniv.config.errors import ConfigError as ConfigError
+from saeuniv.config.errors import require_option as require_option
 from saeuniv.config.inspection import Inspection as Inspection
 from saeuniv.config.inspection import inspect as inspect
 from saeuniv.config.inspection import to_cell as to_cell
@@ -26,7 +27,9 @@ from saeuniv.config.settings import Condition as Condition
 from saeuniv.config.settings import Config as Config
 from saeuniv.config.settings import Control as Control
 from saeuniv.config.settings import ControlKind as ControlKind
+from saeuniv.config.settings import CorrelationDevice as CorrelationDevice
 from saeuniv.config.settings import Eligibility as Eligibility
+from saeuniv.config.settings import EvidenceKind as EvidenceKind
 from saeuniv.config.settings import Layers as Layers
 from saeuniv.config.settings import Metric as Metric
 from saeuniv.config.settings import Nulls as Nulls

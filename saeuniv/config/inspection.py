@@ -73,6 +73,9 @@ def read_part(cfg: DictConfig, name: str) -> Part:
     except OmegaConfBaseException as error:
         reason = str(error.__cause__ or error).splitlines()[0]
         return Part(None, fault=f"{name}: {reason.removesuffix('.')}.")
+    except ValueError as error:
+        # What a dataclass refuses of its own values names its key.
+        return Part(None, fault=str(error))
 
 
 def united(parts: Mapping[str, Part]) -> Inspection:

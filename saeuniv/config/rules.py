@@ -16,6 +16,8 @@ def faults_of(config: Config) -> Iterator[str]:
     yield from _metrics(config)
     yield from _mixture(config)
     yield from _control(config)
+    yield from _residual_basis(config)
+    yield from _thresholds(config)
 
 
 Rule = tuple[str, object, bool, str]
@@ -56,6 +58,7 @@ def _settings(config: Config) -> Iterator[Rule]:
     yield "resources.processes", r.processes, r.processes is None or r.processes >= 1, "at least 1"
     batch = r.encode_batch_sequences
     yield "resources.encode_batch_sequences", batch, batch >= 1, "at least 1"
+    yield "resources.layers_gb", r.layers_gb, r.layers_gb >= 0, "at least 0"
     hours = s.max_gpu_hours
     yield "sweep.max_gpu_hours", hours, hours is None or hours > 0, "a positive number of hours"
 
@@ -125,6 +128,28 @@ def _control(config: Config) -> Iterator[str]:
                 f"from elsewhere, and the untrained counterparts have none. Choose control=none or sae=train."
             )
             return
+
+
+def _residual_basis(config: Config) -> Iterator[str]:
+    """Directions of two models lie in two residual bases: their cosines mean nothing."""
+    alignment = config.alignment
+    if alignment.reads == "dictionaries" and config.a != config.b and not alignment.assume_same_basis:
+        yield (
+            f"alignment={alignment.name}: expected dictionaries of one model, whose residual basis they "
+            f"share, got two models. Choose an alignment that reads tokens (hungarian, mutual_nn), the same "
+            f"model for a and b with other dictionaries, or alignment.assume_same_basis=true if one was "
+            f"fine-tuned from the other."
+        )
+
+
+def _thresholds(config: Config) -> Iterator[str]:
+    """The dictionaries that are read from files here are TopK: they have none."""
+    if config.alignment.needs_thresholds and not config.sae.has_thresholds:
+        yield (
+            f"alignment={config.alignment.name}: expected dictionaries with thresholds (JumpReLU), got TopK "
+            f"ones. Choose alignment=decoder_cosine or encoder_cosine; compare_latents takes thresholds from "
+            f"Python."
+        )
 
 
 def _mixture(config: Config) -> Iterator[str]:

@@ -14,6 +14,20 @@ class Condition(Enum):
     token = "token"
     token_bigram = "token_bigram"
     token_trigram = "token_trigram"
+    token_x_position = "token_x_position"
+
+
+class EvidenceKind(Enum):
+    """What makes two latents alike on the same tokens."""
+
+    pearson = "pearson"
+    """Correlation of activations; a few large ones dominate it."""
+
+    phi = "phi"
+    """Correlation of firing, whatever the size of the activation."""
+
+    jaccard = "jaccard"
+    """Rows on which both fire over rows on which either does; needs condition=none."""
 
 
 class TrackingMode(Enum):
@@ -32,14 +46,42 @@ class ControlKind(Enum):
     untrained = "untrained"
 
 
+class CorrelationDevice(Enum):
+    """Where raw correlations are searched; token-partialled ones are always on the CPU."""
+
+    cpu = "cpu"
+    cuda = "cuda"
+
+
 @dataclass
 class Alignment:
     """Base of the alignment methods (saeuniv/alignments): latents of A put in pairs with latents of B."""
 
     name: ClassVar[str]
 
+    reads: ClassVar[str] = "tokens"
+    """tokens: pairs are chosen by what latents do on the match half. dictionaries: by what they are."""
+
+    needs_thresholds: ClassVar[bool] = False
+    """Reads the thresholds of JumpReLU dictionaries."""
+
     condition: Condition = Condition.token
     """Within-group correlation that the pairs are chosen by: token, or none for raw Pearson."""
+
+    evidence: EvidenceKind = EvidenceKind.pearson
+    """What the pairs are chosen by on the match half: pearson, phi or jaccard."""
+
+    assume_same_basis: bool = False
+    """Let an alignment that reads dictionaries take two models: base and chat, say. Else it is refused."""
+
+    def __post_init__(self) -> None:
+        """Refuse a condition that the evidence does not know."""
+        if self.evidence is EvidenceKind.jaccard and self.condition is not Condition.none:
+            raise ValueError(
+                f"alignment.evidence=jaccard: expected alignment.condition=none, since sets of rows are not "
+                f"taken within groups, got {self.condition.value}. Add alignment.condition=none, or choose "
+                f"alignment.evidence=phi."
+            )
 
 
 @dataclass
@@ -144,6 +186,12 @@ class Resources:
 
     encode_batch_sequences: int = 64
     """Sequences per forward pass."""
+
+    layers_gb: float = 1.0
+    """Memory of layers that a process keeps for its next layer pairs; two of them are held whatever it is."""
+
+    correlation_device: CorrelationDevice = CorrelationDevice.cpu
+    """Where raw correlations are searched: cpu (sparse kernel), or cuda (dense products in torch)."""
 
 
 @dataclass

@@ -99,6 +99,8 @@ class Sae:
     """Base of the dictionary sources of one side."""
 
     embedded: ClassVar[bool] = False
+    has_thresholds: ClassVar[bool] = False
+    """JumpReLU: each latent has a threshold of its own."""
 
     hookpoint: HookpointKind = HookpointKind.resid_post
     """The activation that the dictionary reads."""

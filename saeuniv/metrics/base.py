@@ -10,6 +10,7 @@ from jaxtyping import Float
 
 from saeuniv.config import Metric
 from saeuniv.metrics.layer_pair import LayerPair
+from saeuniv.numerics.kernels import Moments
 
 DIRECTIONS = ("a_to_b", "b_to_a", "both")
 
@@ -24,6 +25,9 @@ PERMUTATION = "permutation"
 
 WITHIN_TOKEN_SHUFFLE = "within_token_shuffle"
 """N3c: B's rows shuffled within the token and matched again; a decomposition, no significance test."""
+
+TOKEN_IDENTITY = "token_identity_ceiling"
+"""N6: mean over latents of the largest r that a function of the token alone has with them; no draws."""
 
 DECOMPOSITIONS = frozenset({WITHIN_TOKEN_SHUFFLE})
 
@@ -49,7 +53,23 @@ class Measurement(NamedTuple):
     empty: Mapping[str, str] = {}
     """Why p_value, calibrated or ci is empty although the value is not."""
 
+    moments: Mapping[str, Moments] = {}
+    """Mean and spread of nulls known without drawing them, by name."""
+
     n_matches: int = 0
+    flags: tuple[str, ...] = ()
+    """Remarks that leave the value standing."""
+
+
+class Found(NamedTuple):
+    """What a statistic gives in one direction, before it is set against its nulls."""
+
+    value: float | None
+    """None where undefined"""
+
+    reason: str = "undefined_similarity"
+    """Why the value is undefined; says nothing where it is not."""
+
     flags: tuple[str, ...] = ()
     """Remarks that leave the value standing."""
 
@@ -66,6 +86,9 @@ class MetricMethod(Metric, ABC):
 
     aligned: ClassVar[bool]
     """Uses the alignment's matches; otherwise the metric is computed once, with alignment `-`."""
+
+    draws_shifts: ClassVar[bool] = False
+    """Evaluates as many shifts as nulls.draws says, rather than all of them; so they are in its key."""
 
     needs_nulls: ClassVar[tuple[str, ...]] = ()
     """Matched-again nulls that must be drawn before `measure`."""

@@ -5,14 +5,20 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
+import scipy.fft
 from jaxtyping import Float, Int
 
-from saeuniv.numerics.assignment import Matching
-from saeuniv.numerics.correlation import products, within_group_correlation
+from saeuniv.numerics.assignment import Matching, assignment_gap
+from saeuniv.numerics.candidates import Candidates
+from saeuniv.numerics.correlation import CandidateSearch, Evidence, candidates
 from saeuniv.numerics.latents import PreparedLayer
 from saeuniv.numerics.nulls import admissible_shifts, draw_shifts, within_group_shuffle
 from saeuniv.numerics.rows import Half
 from saeuniv.numerics.statistics import document_weights, effective_documents
+from saeuniv.numerics.token_grams import TokenGrams
+
+# A gap that is not spoken of: the best assignment but for the last digits of its prices.
+_PROVEN = 1e-6
 
 Matches = Mapping[str, Matching]
 """Matchings by direction: a_to_b and b_to_a, or both."""
@@ -22,7 +28,7 @@ class Draws(NamedTuple):
     """Random draws shared by all metrics, layer pairs and the control, so that differences pair up."""
 
     n_sequences: int
-    """Sequences of each half that the document shift uses: those of the shorter half."""
+    """Sequences of each half that the document shift uses: those of the shorter half, or a few less."""
 
     shifts: Int[np.ndarray, " shifts"]
     """Every admissible document shift."""
@@ -39,9 +45,6 @@ class Draws(NamedTuple):
     weights: tuple[Float[np.ndarray, "draws documents_1"], Float[np.ndarray, "draws documents_2"]]
     """Bootstrap weights of the documents of each half; no draws where there are too few documents."""
 
-    max_null_bytes: int
-    """Memory that the selection-aware shift may take."""
-
 
 class DrawSettings(NamedTuple):
     """How many draws, and from which seeds."""
@@ -55,12 +58,12 @@ class DrawSettings(NamedTuple):
     """Documents per half below which there is no interval."""
 
     min_effective_documents: float
-    max_null_bytes: int = 4 << 30
 
 
 def make_draws(halves: tuple[Half, Half], settings: DrawSettings) -> Draws:
     """The draws for these rows; draw r depends on the seeds and r alone."""
-    n_sequences = min(half.n_sequences for half in halves)
+    # A length without large prime factors: transforms of others take several times as long.
+    n_sequences = scipy.fft.prev_fast_len(min(half.n_sequences for half in halves), real=True)
     longest = max(half.longest_document for half in halves)
     own = admissible_shifts(halves[0].n_sequences, halves[0].longest_document)
     documents = [half.rows_per_document for half in halves]
@@ -84,7 +87,6 @@ def make_draws(halves: tuple[Half, Half], settings: DrawSettings) -> Draws:
         permutation_seed=settings.nulls_seed,
         n_permutations=settings.null_draws,
         weights=weights,
-        max_null_bytes=settings.max_null_bytes,
     )
 
 
@@ -105,12 +107,17 @@ class LayerPair:
     null_reasons: Mapping[str, str] = field(default_factory=dict[str, str])
     """Why a null was not drawn, by its name."""
 
-    _cross: dict[int, Float[np.ndarray, "latents_a latents_b"]] = field(
-        default_factory=dict[int, Float[np.ndarray, "latents_a latents_b"]], repr=False
+    search: CandidateSearch = candidates
+    """How candidates are found: the sparse kernel, or an engine of the same answers for a GPU."""
+
+    _candidates: dict[tuple[int, Evidence], Candidates] = field(
+        default_factory=dict[tuple[int, Evidence], Candidates], repr=False
     )
-    _correlations: dict[tuple[int, str], Float[np.ndarray, "latents_a latents_b"]] = field(
-        default_factory=dict[tuple[int, str], Float[np.ndarray, "latents_a latents_b"]], repr=False
+
+    token_grams: dict[str, tuple[tuple[TokenGrams, TokenGrams], ...]] = field(
+        default_factory=dict[str, tuple[tuple[TokenGrams, TokenGrams], ...]], repr=False
     )
+    """Grams of both halves, observed and shifted, by condition; `metrics.token_grams` keeps them here."""
 
     @property
     def why_unmatched(self) -> str:
@@ -119,20 +126,29 @@ class LayerPair:
             return ""
         return next(filter(None, self.null_reasons.values()), "no_eligible_latents")
 
-    def correlation(self, half: int, condition: str) -> Float[np.ndarray, "latents_a latents_b"]:
-        """r_w of all latents on a half (0: D1, 1: D2), computed once."""
-        if (half, condition) not in self._correlations:
-            a, b = self.a.halves[half], self.b.halves[half]
-            if half not in self._cross:
-                self._cross[half] = products(a, b)
-            self._correlations[half, condition] = within_group_correlation(a, b, condition, self._cross[half])
-        return self._correlations[half, condition]
+    @property
+    def match_flags(self) -> tuple[str, ...]:
+        """How far the matches may be from the best, and whether the method that made them came to an end."""
+        gaps = [gap for each in self.matches.values() if (gap := assignment_gap(each) or 0.0) >= _PROVEN]
+        unfinished = not all(each.converged for each in self.matches.values())
+        return (
+            *([f"assignment_gap<={max(gaps):.1e}"] if gaps else []),
+            *(["not_converged"] if unfinished else []),
+        )
+
+    def candidates(self, half: int, evidence: Evidence, *, top_m: int) -> Candidates:
+        """`top_m` partners of every latent on a half (0: D1, 1: D2); a wider search is used again."""
+        found = self._candidates.get((half, evidence))
+        if found is None or found.index_a.shape[1] < top_m:
+            found = self.search(self.a.halves[half], self.b.halves[half], evidence, top_m=top_m)
+            self._candidates[half, evidence] = found
+        return found.first(top_m)
 
     def undefined(self, condition: str) -> str:
         """Why no correlation given `condition` is defined here; empty where it is."""
         if not (self.a.n_eligible and self.b.n_eligible):
             return "no_eligible_latents"
         shares = [half.half.groups[condition].df_share for half in self.a.halves]
-        if condition != "none" and min(shares) < self.min_df_share:
+        if condition != "none" and (min(shares) < self.min_df_share or min(shares) == 0):
             return "few_degrees_of_freedom"
         return ""

@@ -4,12 +4,12 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
+from jaxtyping import Float
 
 from saeuniv.metrics.base import DOCUMENT_SHIFT, WITHIN_TOKEN_SHUFFLE, Measurement, MetricMethod, undefined
 from saeuniv.metrics.held_out import average, score
 from saeuniv.metrics.layer_pair import LayerPair, Matches
-from saeuniv.numerics.correlation import products, within_group_correlation
-from saeuniv.numerics.latents import HalfLatents
+from saeuniv.numerics.correlation import pair_correlations
 
 
 @dataclass
@@ -29,30 +29,31 @@ class MatchedCorrelation(MetricMethod):
         if not all(len(matching.index_a) for matching in pair.matches.values()):
             return undefined("too_few_matches", tuple(dict.fromkeys((*pair.matches, "both"))))
         scored = {
-            direction: score(pair, matching, 1, "none", len(matching.index_a), null=True)
+            direction: score(pair, matching, 1, "none", _alike(len(matching.index_a)), null=True)
             for direction, matching in pair.matches.items()
         }
-        shuffled = np.array(
-            [
-                _shuffled_value(pair, draw, matches)
-                for draw, matches in enumerate(pair.null_matches[WITHIN_TOKEN_SHUFFLE])
-            ]
-        )
         directed = [
             average(direction, [each], pair.draws, null=True)
             for direction, each in scored.items()
             if direction != "both"
         ]
         both = average("both", list(scored.values()), pair.draws, null=True)
-        return (*directed, both._replace(nulls={**both.nulls, WITHIN_TOKEN_SHUFFLE: shuffled}))
+        if matched := pair.null_matches.get(WITHIN_TOKEN_SHUFFLE):
+            drawn = [_shuffled_value(pair, draw, matches) for draw, matches in enumerate(matched)]
+            both = both._replace(nulls={**both.nulls, WITHIN_TOKEN_SHUFFLE: np.array(drawn)})
+        return tuple(each._replace(flags=pair.match_flags) for each in (*directed, both))
+
+
+def _alike(n_pairs: int) -> Float[np.ndarray, " pairs"]:
+    return np.full(n_pairs, 1.0 / n_pairs)
 
 
 def _shuffled_value(pair: LayerPair, draw: int, matches: Matches) -> float:
     """The statistic when B's rows are shuffled within the token, in matching and evaluation alike."""
-    a, b = pair.a.halves[1], pair.b.halves[1]
-    permuted = HalfLatents(b.matrix[pair.draws.shuffles[draw][1]], b.half)
-    r = within_group_correlation(a, permuted, "none", products(a, permuted))
+    a, b = pair.a.halves[1], pair.b.halves[1].permuted(pair.draws.shuffles[draw][1])
     means = [
-        r[matching.index_a, matching.index_b].mean() for matching in matches.values() if len(matching.index_a)
+        pair_correlations(a, b, matching.index_a, matching.index_b, "none").mean()
+        for matching in matches.values()
+        if len(matching.index_a)
     ]
     return float(np.mean(means)) if means else 0.0

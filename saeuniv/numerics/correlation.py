@@ -6,32 +6,76 @@ correlation given a categorical variable (docs/statistics.md B). With one group 
 A group of one row contributes exactly nothing.
 """
 
+from typing import NamedTuple, Protocol, runtime_checkable
+
 import numpy as np
-import scipy.sparse as sp
 from jaxtyping import Float, Int
 
-from saeuniv.numerics.latents import HalfLatents, by_document
+from saeuniv.numerics.candidates import Candidates
+from saeuniv.numerics.latents import HalfLatents
+from saeuniv.numerics.nulls import shifted_group_sums
+from saeuniv.numerics.residuals import document_products
+from saeuniv.numerics.top_correlations import top_correlations, top_jaccard, top_partial_correlations
 
 
-def products(a: HalfLatents, b: HalfLatents) -> Float[np.ndarray, "latents_a latents_b"]:
-    """X'Y of the latents of A and B over the rows of a half; every condition starts from it."""
-    return np.asarray((sp.csr_array(a.matrix.T) @ b.matrix.tocsr()).toarray())
+class Evidence(NamedTuple):
+    """What makes two latents candidates of one another."""
+
+    kind: str
+    """pearson: r of activations; phi: r of firing (0 or 1); jaccard: share of firings in common."""
+
+    condition: str
+    """Rows of a group share this; `none` for all rows alike. jaccard knows `none` only."""
 
 
-def within_group_correlation(
-    a: HalfLatents, b: HalfLatents, condition: str, cross: Float[np.ndarray, "latents_a latents_b"]
-) -> Float[np.ndarray, "latents_a latents_b"]:
-    """r_w of every latent of A with every latent of B, in [-1, 1]; 0 where one has no variance left.
+@runtime_checkable
+class CandidateSearch(Protocol):
+    """What `candidates` is, and what an engine for another device is."""
+
+    def __call__(
+        self, a: HalfLatents, b: HalfLatents, evidence: Evidence, *, top_m: int, shift: int = 0
+    ) -> Candidates:
+        """The candidates, as `candidates` defines them."""
+        ...
+
+
+def candidates(
+    a: HalfLatents, b: HalfLatents, evidence: Evidence, *, top_m: int, shift: int = 0
+) -> Candidates:
+    """The `top_m` most similar latents of B for each of A, and of A for each of B, on one half.
 
     Args:
-        a: latents of A on one half.
+        a: latents of A.
         b: latents of B on the same rows.
-        condition: what rows of a group share; `none` gives Pearson's r.
-        cross: `products(a, b)`, or that of rows of B permuted within the groups.
+        evidence: the similarity; correlations within groups list positive partners only.
+        top_m: partners a latent.
+        shift: sequences that B is shifted by: row q of A meets row q + shift of B, under A's labels.
+
+    Raises:
+        ValueError: jaccard within groups, or an unknown kind.
     """
-    counts = a.half.groups[condition].counts
-    covariance = cross - a.sums(condition).T @ (b.sums(condition) / counts[:, None])
-    return _normalise(covariance, a.norms(condition), b.norms(condition))
+    if evidence.kind not in ("pearson", "phi", "jaccard"):
+        raise ValueError(f"evidence: expected pearson, phi or jaccard, got {evidence.kind}.")
+    if evidence.kind == "jaccard" and evidence.condition != "none":
+        raise ValueError(f"evidence: jaccard is not taken within groups, got {evidence.condition}; use none.")
+    if evidence.kind != "pearson":
+        a, b = a.binary, b.binary
+    rows = shift * a.half.positions
+    if evidence.kind == "jaccard":
+        return top_jaccard(a.matrix, b.by_row, top_m=top_m, shift=rows)
+    if evidence.condition == "none":
+        return top_correlations(a.matrix, b.by_row, top_m=top_m, shift=rows)
+    groups = a.half.groups[evidence.condition]
+    return top_partial_correlations(
+        a.matrix,
+        b.by_row,
+        ids=groups.ids,
+        counts=groups.counts,
+        sums_a=a.sums(evidence.condition),
+        sums_b=shifted_group_sums(b, shift, evidence.condition) if shift else b.sums(evidence.condition),
+        top_m=top_m,
+        shift=rows,
+    )
 
 
 def document_sums(
@@ -40,34 +84,34 @@ def document_sums(
     index_a: Int[np.ndarray, " pairs"],
     index_b: Int[np.ndarray, " pairs"],
     condition: str,
-) -> Float[np.ndarray, "documents pairs"]:
-    """Sum over each document of the product of residuals of each pair; documents add up to W_ij.
+) -> Float[np.ndarray, "pairs documents"]:
+    """Sum over each document of the product of residuals of each pair; documents add up to W_ij."""
+    sums = (a.sums(condition), b.sums(condition))
+    return document_products(a.matrix, b.matrix, a.half, condition, sums=sums, pairs=(index_a, index_b))
 
-    Group means are those of the whole half, held fixed, so that the sums add over documents.
+
+def pair_correlations(
+    a: HalfLatents,
+    b: HalfLatents,
+    index_a: Int[np.ndarray, " pairs"],
+    index_b: Int[np.ndarray, " pairs"],
+    condition: str,
+    *,
+    cross: Float[np.ndarray, "pairs documents"] | None = None,
+) -> Float[np.ndarray, " pairs"]:
+    """r_w of chosen pairs, in [-1, 1]; 0 where one has no variance left.
+
+    Args:
+        a: latents of A.
+        b: latents of B on the same rows.
+        index_a: latent of A of each pair.
+        index_b: latent of B of each pair.
+        condition: rows of a group share this.
+        cross: `document_sums` of these pairs, where it is at hand.
     """
-    x, y = sp.csc_array(a.matrix[:, index_a]), sp.csc_array(b.matrix[:, index_b])
-    mean_x, mean_y = a.means(condition)[:, index_a], b.means(condition)[:, index_b]
-    ids = a.half.groups[condition].ids
-    total = by_document(sp.csc_array(x.multiply(y)), a.half)
-    total -= by_document(_times_group(x, mean_y, ids), a.half)
-    total -= by_document(_times_group(y, mean_x, ids), a.half)
-    return total + a.half.counts_by_document(condition) @ (mean_x * mean_y)
-
-
-def _times_group(
-    matrix: sp.csc_array, means: Float[np.ndarray, "groups pairs"], ids: Int[np.ndarray, " rows"]
-) -> sp.csc_array:
-    """Each entry times the mean that the partner has in the entry's group."""
-    columns = np.repeat(np.arange(matrix.shape[1]), np.diff(matrix.indptr))
-    data = matrix.data * means[ids[matrix.indices], columns]
-    return sp.csc_array((data, matrix.indices, matrix.indptr), shape=matrix.shape)
-
-
-def _normalise(
-    covariance: Float[np.ndarray, "latents_a latents_b"],
-    norms_a: Float[np.ndarray, " latents_a"],
-    norms_b: Float[np.ndarray, " latents_b"],
-) -> Float[np.ndarray, "latents_a latents_b"]:
-    scale = norms_a[:, None] * norms_b
+    if cross is None:
+        cross = document_sums(a, b, index_a, index_b, condition)
+    scale = a.norms(condition)[index_a] * b.norms(condition)[index_b]
+    covariance = cross.sum(axis=1)
     r = np.divide(covariance, scale, out=np.zeros_like(covariance), where=scale > 0)
     return np.clip(r, -1.0, 1.0)

@@ -10,9 +10,16 @@ from typing import NamedTuple
 import numpy as np
 import scipy.fft
 import scipy.sparse as sp
-from jaxtyping import Bool, Complex64, Float
+from jaxtyping import Bool, Complex64, Float, Int
 
+from saeuniv.numerics.dictionary_similarity import DictionaryParameters
+from saeuniv.numerics.group_sums import GroupSums, group_sums
+from saeuniv.numerics.residuals import unit_residuals
 from saeuniv.numerics.rows import Half
+from saeuniv.numerics.sparse_latents import binarised, require_latents
+
+# Spectra of a layer are kept for its next pairs where all of them fit: 256 latents on 62k rows take 64 MiB.
+_KEPT_SPECTRUM_BYTES = 1 << 28
 
 
 class Floors(NamedTuple):
@@ -45,16 +52,16 @@ class Eligibility(NamedTuple):
 
 
 class HalfLatents:
-    """Eligible latents on one half, with the moments and spectra every pair reuses."""
+    """Eligible latents on one half, with the sums and spectra every pair reuses."""
 
     def __init__(self, matrix: sp.csc_array, half: Half) -> None:
-        """Keep `matrix` (rows of the half x eligible latents, float64, non-negative)."""
+        """Keep `matrix`: rows of the half x eligible latents, non-negative, rows sorted."""
         self.matrix = matrix
         self.half = half
-        self._sums: dict[str, Float[np.ndarray, "groups latents"]] = {}
-        self._norms: dict[str, Float[np.ndarray, " latents"]] = {}
-        self._spectra: dict[tuple[str, int], Complex64[np.ndarray, "latents frequencies positions"]] = {}
-        self._document_squares: dict[str, Float[np.ndarray, "documents latents"]] = {}
+        self._by_row: sp.csr_array | None = None
+        self._binary: HalfLatents | None = None
+        self._sums: dict[str, GroupSums] = {}
+        self._spectra: dict[tuple[str, int], Complex64[np.ndarray, "latents positions frequencies"]] = {}
 
     @property
     def n_latents(self) -> int:
@@ -64,68 +71,74 @@ class HalfLatents:
     @property
     def nbytes(self) -> int:
         """Memory held, what has been computed on demand included."""
-        kept = [*self._sums.values(), *self._spectra.values(), *self._document_squares.values()]
-        return sum(each.nbytes for each in (self.matrix.data, self.matrix.indices, *kept))
+        matrices = [self.matrix] if self._by_row is None else [self.matrix, self._by_row]
+        arrays = [each for matrix in matrices for each in (matrix.data, matrix.indices)]
+        kept = [*arrays, *self._sums.values(), *self._spectra.values()]
+        return sum(each.nbytes for each in kept) + (self._binary.nbytes if self._binary else 0)
 
-    def sums(self, condition: str) -> Float[np.ndarray, "groups latents"]:
-        """Sum of each latent over the rows of each group."""
+    @property
+    def by_row(self) -> sp.csr_array:
+        """The matrix row by row, as the partner of a correlation is read."""
+        if self._by_row is None:
+            self._by_row = sp.csr_array(self.matrix)
+        return self._by_row
+
+    @property
+    def binary(self) -> "HalfLatents":
+        """1 where a latent fires: what phi and Jaccard are taken of."""
+        if self._binary is None:
+            self._binary = HalfLatents(sp.csc_array(binarised(self.matrix)), self.half)
+        return self._binary
+
+    @property
+    def mass(self) -> Float[np.ndarray, " latents"]:
+        """Sum of each latent over the rows; 0 for one that does not fire here."""
+        mass = np.zeros(self.n_latents)
+        mass[np.diff(self.matrix.indptr) > 0] = self.sums("none").sums
+        return mass
+
+    def permuted(self, order: Int[np.ndarray, " rows"]) -> "HalfLatents":
+        """The same latents with row t taken from row order[t]: what is left when rows are shuffled."""
+        matrix = sp.csc_array(self.by_row[order])
+        matrix.sort_indices()
+        return HalfLatents(matrix, self.half)
+
+    def sums(self, condition: str) -> GroupSums:
+        """Sums of each latent over the rows of each group, with W_ii; sparse, made once."""
         if condition not in self._sums:
-            self._sums[condition] = group_sums(self.matrix, self.half, condition)
+            groups = self.half.groups[condition]
+            self._sums[condition] = group_sums(self.matrix, groups.ids, groups.counts)
         return self._sums[condition]
-
-    def means(self, condition: str) -> Float[np.ndarray, "groups latents"]:
-        """Mean of each latent over the rows of each group."""
-        return self.sums(condition) / self.half.groups[condition].counts[:, None]
 
     def norms(self, condition: str) -> Float[np.ndarray, " latents"]:
         """Root of the within-group sum of squares W_ii; 0 for a latent that its group determines."""
-        if condition not in self._norms:
-            sums, counts = self.sums(condition), self.half.groups[condition].counts
-            squares = np.asarray(self.matrix.multiply(self.matrix).sum(axis=0)).ravel()
-            within = squares - (sums * sums / counts[:, None]).sum(axis=0)
-            # Rounding of the difference leaves about 1e-13 of the total where the truth is zero.
-            self._norms[condition] = np.sqrt(np.where(within > 1e-12 * squares, within, 0.0))
-        return self._norms[condition]
+        return self.sums(condition).norms
 
     def residual_spectrum(
-        self, condition: str, n_sequences: int
-    ) -> Complex64[np.ndarray, "latents frequencies positions"]:
-        """Fourier transform along sequences of the unit residual columns of the first `n_sequences`.
+        self, condition: str, n_sequences: int, index: Int[np.ndarray, " chosen"]
+    ) -> Complex64[np.ndarray, "chosen positions frequencies"]:
+        """Fourier transform along sequences of unit residual columns, over the first `n_sequences`.
 
-        complex64 suffices: its error is 1e-6 where the null's standard deviation is 3e-4.
+        Kept for all latents where that takes at most 256 MiB. complex64 suffices: its error is 1e-6 where
+        the null's standard deviation is 3e-4.
         """
+        rows = n_sequences * self.half.positions
+        if 4 * rows * self.n_latents > _KEPT_SPECTRUM_BYTES:
+            return self._spectrum_of(condition, rows, index)
         if (condition, n_sequences) not in self._spectra:
-            groups, norms = self.half.groups[condition], self.norms(condition)
-            rows = n_sequences * self.half.positions
-            dense = self.matrix[:rows].toarray() - self.means(condition)[groups.ids[:rows]]
-            dense *= np.divide(1.0, norms, out=np.zeros_like(norms), where=norms > 0)
-            self._spectra[condition, n_sequences] = sequence_spectrum(dense, self.half.positions)
-        return self._spectra[condition, n_sequences]
+            everything = np.arange(self.n_latents)
+            self._spectra[condition, n_sequences] = self._spectrum_of(condition, rows, everything)
+        return self._spectra[condition, n_sequences][index]
 
-    def spectrum(self) -> Complex64[np.ndarray, "latents frequencies positions"]:
-        """Fourier transform along sequences of the latents themselves."""
-        if ("", 0) not in self._spectra:
-            self._spectra["", 0] = sequence_spectrum(self.matrix.toarray(), self.half.positions)
-        return self._spectra["", 0]
-
-    def document_squares(self, condition: str) -> Float[np.ndarray, "documents latents"]:
-        """Sum of squared residuals of each latent over each document; adds up to `norms ** 2`."""
-        if condition not in self._document_squares:
-            sums, means = self.document_group_products(condition)
-            squares = by_document(sp.csc_array(self.matrix.multiply(self.matrix)), self.half)
-            counts = self.half.counts_by_document(condition)
-            self._document_squares[condition] = squares - 2 * sums + counts @ (means * means)
-        return self._document_squares[condition]
-
-    def document_group_products(
-        self, condition: str
-    ) -> tuple[Float[np.ndarray, "documents latents"], Float[np.ndarray, "groups latents"]]:
-        """Sums over each document of the latent times its own group mean, and these means."""
-        means = self.means(condition)
-        weighted = self.matrix.copy()
-        columns = np.repeat(np.arange(self.n_latents), np.diff(weighted.indptr))
-        weighted.data = weighted.data * means[self.half.groups[condition].ids[weighted.indices], columns]
-        return by_document(weighted, self.half), means
+    def _spectrum_of(
+        self, condition: str, rows: int, index: Int[np.ndarray, " chosen"]
+    ) -> Complex64[np.ndarray, "chosen positions frequencies"]:
+        dense = unit_residuals(
+            self.matrix, self.half, condition, sums=self.sums(condition), index=index, rows=rows
+        )
+        # Sequences side by side: the transform is four times as fast as across them.
+        by_position = dense.reshape(len(index), -1, self.half.positions).transpose(0, 2, 1)
+        return scipy.fft.rfft(np.ascontiguousarray(by_position), axis=2)
 
 
 @dataclass(frozen=True)
@@ -135,7 +148,10 @@ class PreparedLayer:
     eligibility: Eligibility
     halves: tuple[HalfLatents, HalfLatents]
     decoder: Float[np.ndarray, "eligible d_model"] | None
-    """Unit-norm decoder directions of the eligible latents, where there is a decoder."""
+    """Unit-norm decoder directions of the eligible latents, where there is a decoder; float32."""
+
+    parameters: DictionaryParameters | None = None
+    """Parameters of the eligible latents, where an alignment reads them."""
 
     @property
     def n_eligible(self) -> int:
@@ -154,82 +170,56 @@ def prepare_layer(
     *,
     floors: Floors,
     decoder: Float[np.ndarray, "latents d_model"] | None = None,
+    parameters: DictionaryParameters | None = None,
 ) -> PreparedLayer:
     """Eligible latents of one layer on both halves; their group sums and spectra follow on demand.
 
     Args:
-        latents: `rows x latents`, non-negative (an SAE's activations).
+        latents: `rows x latents`, non-negative (an SAE's activations); float32 is kept as it is.
         halves: the two halves of these rows, with condition `token`.
         floors: eligibility floors; the set of condition `token` serves all conditions, so that all
             numbers of a table compare the same latents.
         decoder: decoder directions; normalised here, since saved ones are not of unit norm.
+        parameters: of the dictionary, for alignments that read them.
 
     Raises:
         ValueError: a negative or non-finite latent, or a decoder of another width.
     """
-    if latents.nnz and not (np.isfinite(latents.data).all() and latents.data.min() >= 0):
-        raise ValueError(
-            "latents: expected finite non-negative activations, got a negative or non-finite one."
-        )
-    if decoder is not None and len(decoder) != latents.shape[1]:
-        raise ValueError(f"decoder: expected {latents.shape[1]} rows, one a latent, got {len(decoder)}.")
-    split = [sp.csc_array(latents[half.rows]).astype(np.float64) for half in halves]
+    require_latents(latents, name="latents", layout="csr")
+    for name, rows in (("decoder", decoder), ("parameters", parameters and parameters.decoder)):
+        if rows is not None and len(rows) != latents.shape[1]:
+            raise ValueError(f"{name}: expected {latents.shape[1]} rows, one a latent, got {len(rows)}.")
+    split = [sp.csc_array(latents[half.rows]) for half in halves]
     for matrix in split:
         matrix.eliminate_zeros()
+        matrix.sort_indices()
     eligibility = _eligibility(split, halves, floors)
+    chosen = np.flatnonzero(eligibility.eligible)
     first, second = (
-        HalfLatents(sp.csc_array(matrix[:, np.flatnonzero(eligibility.eligible)]), half)
-        for matrix, half in zip(split, halves, strict=True)
+        HalfLatents(sp.csc_array(matrix[:, chosen]), half) for matrix, half in zip(split, halves, strict=True)
     )
     if decoder is not None:
-        decoder = decoder[eligibility.eligible].astype(np.float64)
+        decoder = decoder[chosen].astype(np.float32)
         lengths = np.linalg.norm(decoder, axis=1, keepdims=True)
         decoder = decoder / np.where(lengths > 0, lengths, 1.0)
-    return PreparedLayer(eligibility, (first, second), decoder)
-
-
-def group_sums(matrix: sp.csc_array, half: Half, condition: str) -> Float[np.ndarray, "groups latents"]:
-    """Sum of each latent over the rows of each group, float64."""
-    groups = half.groups[condition]
-    return _bin_rows(matrix, groups.ids, len(groups.counts))
-
-
-def by_document(matrix: sp.csc_array, half: Half) -> Float[np.ndarray, "documents columns"]:
-    """Sum of each column over the rows of each document."""
-    return _bin_rows(matrix, half.documents, len(half.rows_per_document))
-
-
-def sequence_spectrum(
-    dense: Float[np.ndarray, "rows latents"], positions: int
-) -> Complex64[np.ndarray, "latents frequencies positions"]:
-    """Real Fourier transform along the sequence axis, one contiguous block a latent."""
-    by_latent = np.ascontiguousarray(dense.T, dtype=np.float32).reshape(dense.shape[1], -1, positions)
-    return scipy.fft.rfft(by_latent, axis=1)
-
-
-def _bin_rows(matrix: sp.csc_array, bins: np.ndarray, n_bins: int) -> Float[np.ndarray, "bins columns"]:
-    n_columns = int(matrix.shape[1])
-    columns = np.repeat(np.arange(n_columns), np.diff(matrix.indptr))
-    flat = bins[matrix.indices] * n_columns + columns
-    return np.bincount(flat, weights=matrix.data, minlength=n_bins * n_columns).reshape(n_bins, n_columns)
+    return PreparedLayer(eligibility, (first, second), decoder, parameters and parameters.chosen(chosen))
 
 
 def _eligibility(split: list[sp.csc_array], halves: tuple[Half, Half], floors: Floors) -> Eligibility:
     eligible = np.ones(split[0].shape[1], bool)
-    within_total, variance_total = np.zeros((2, len(eligible)))
+    within_total, variance_total, mass = np.zeros((3, len(eligible)))
     for matrix, half in zip(split, halves, strict=True):
         groups = half.groups["token"]
-        n_rows = len(half.rows)
         repeated = groups.counts[groups.ids] >= 2
-        columns = np.repeat(np.arange(len(eligible)), np.diff(matrix.indptr))
-        firings = np.bincount(columns[repeated[matrix.indices]], minlength=len(eligible))
+        firings = np.diff(np.append(0, np.cumsum(repeated[matrix.indices]))[matrix.indptr])
         everything = HalfLatents(matrix, half)
         within, variance = everything.norms("token") ** 2, everything.norms("none") ** 2
-        eligible &= (firings >= floors.min_firings) & (np.diff(matrix.indptr) <= floors.max_rate * n_rows)
+        rate = np.diff(matrix.indptr) / len(half.rows)
+        eligible &= (firings >= floors.min_firings) & (rate <= floors.max_rate)
         eligible &= within >= floors.min_within_share * np.maximum(variance, 1e-300)
         within_total += within
         variance_total += variance
-    mass = np.add(*(np.asarray(matrix.sum(axis=0)).ravel() for matrix in split))
+        mass += everything.mass
     shares = within_total[eligible] / variance_total[eligible]
     return Eligibility(
         eligible=eligible,

@@ -12,8 +12,12 @@ import numpy as np
 import scipy.fft
 from jaxtyping import Float, Int
 
-from saeuniv.numerics.latents import HalfLatents, sequence_spectrum
+from saeuniv.numerics.group_sums import GroupSums, group_sums
+from saeuniv.numerics.latents import HalfLatents
 from saeuniv.numerics.rows import Half
+
+# Memory of the document shift, for the spectra and products of one block of pairs.
+_BLOCK_BYTES = 1 << 28
 
 
 def admissible_shifts(n_sequences: int, longest_document: int) -> Int[np.ndarray, " shifts"]:
@@ -36,7 +40,7 @@ def draw_shifts(
     return np.array(chosen, dtype=np.int64)
 
 
-def fixed_match_shifts(
+def shifted_pair_correlations(
     a: HalfLatents,
     b: HalfLatents,
     index_a: Int[np.ndarray, " pairs"],
@@ -44,55 +48,30 @@ def fixed_match_shifts(
     *,
     condition: str,
     n_sequences: int,
-) -> Float[np.ndarray, " sequences"]:
-    """Sum over pairs of the correlation of residuals when B is shifted by s = 0..n_sequences-1 (N3a).
+) -> Iterator[Float[np.ndarray, "block sequences"]]:
+    """Correlation of the residuals of each pair when B is shifted by s = 0..n_sequences-1 (N3a).
 
-    sum_pairs sum_(sequence, position) x[q, p] y[(q + s) mod n, p], exact for all s at once by one
-    Fourier transform along sequences. The pairs must have been chosen on other documents.
-    Cost: pairs x frequencies x positions complex products.
+    sum_(sequence, position) x[q, p] y[(q + s) mod n, p], exact for all s at once by one Fourier transform
+    along sequences; block after block of pairs, in their order. The pairs must have been chosen on other
+    documents. Cost: pairs x rows x log(sequences); memory: 256 MiB a block.
     """
-    if not len(index_a):
-        return np.zeros(n_sequences)
-    x = a.residual_spectrum(condition, n_sequences)[index_a]
-    y = b.residual_spectrum(condition, n_sequences)[index_b]
-    cross = np.einsum("ifp,ifp->f", x.conj(), y)
-    return np.asarray(scipy.fft.irfft(cross.astype(np.complex128), n=n_sequences))
+    rows = n_sequences * a.half.positions
+    step = max(_BLOCK_BYTES // (32 * rows), 1)
+    for start in range(0, len(index_a), step):
+        block = slice(start, start + step)
+        x = a.residual_spectrum(condition, n_sequences, index_a[block])
+        y = b.residual_spectrum(condition, n_sequences, index_b[block])
+        cross = np.einsum("ipf,ipf->if", x.conj(), y)
+        yield scipy.fft.irfft(cross.astype(np.complex128), n=n_sequences, axis=1)
 
 
-def shifted_correlations(
-    a: HalfLatents, b: HalfLatents, shifts: Int[np.ndarray, " draws"], *, condition: str
-) -> Iterator[Float[np.ndarray, "latents_a latents_b"]]:
-    """r_w of every latent of A with every latent of B shifted by s, for each s in `shifts` (N3b).
+def shifted_group_sums(b: HalfLatents, shift: int, condition: str) -> GroupSums:
+    """Group sums of B's latents under the labels of the rows of A that they meet when B is shifted.
 
-    Row q of A meets row q + s of B, under A's group labels: B's group means are recomputed, as the
-    identity of r_w needs one label per row for both sides. The correlations of all shifts come from one
-    product per frequency. Memory: `shifted_correlations_bytes`.
+    Row q of A meets row q + s of B; the identity of r_w needs one label per row for both sides, A's.
     """
-    half, groups = a.half, a.half.groups[condition]
-    n_groups, n_a = len(groups.counts), a.n_latents
-    one_hot = np.zeros((len(groups.ids), n_groups), np.float32)
-    one_hot[np.arange(len(groups.ids)), groups.ids] = 1.0
-    left = np.concatenate([a.spectrum(), sequence_spectrum(one_hot, half.positions)])
-    by_frequency = np.matmul(left.transpose(1, 0, 2).conj(), b.spectrum().transpose(1, 2, 0))
-    shifted = scipy.fft.irfft(by_frequency, n=half.n_sequences, axis=0)
-    squares = np.asarray(b.matrix.multiply(b.matrix).sum(axis=0)).ravel()
-    weighted_a = a.sums(condition) / groups.counts[:, None]
-    for shift in shifts:
-        cross, sums_b = np.split(shifted[shift].astype(np.float64), [n_a])
-        within_b = squares - (sums_b * sums_b / groups.counts[:, None]).sum(axis=0)
-        scale = a.norms(condition)[:, None] * np.sqrt(np.maximum(within_b, 0.0))
-        covariance = cross - weighted_a.T @ sums_b
-        yield np.divide(covariance, scale, out=np.zeros_like(covariance), where=scale > 0)
-
-
-def shifted_correlations_bytes(a: HalfLatents, b: HalfLatents, *, condition: str) -> int:
-    """Memory that `shifted_correlations` needs at its peak.
-
-    8 bytes a sequence in spectra and 4 in shifts: of A's latents and groups with each latent of B, and
-    of A's latents and groups themselves at each position, which counts where the groups are many.
-    """
-    half, n_groups = a.half, len(a.half.groups[condition].counts)
-    return 12 * half.n_sequences * (a.n_latents + n_groups) * (b.n_latents + half.positions)
+    groups = b.half.groups[condition]
+    return group_sums(b.matrix, np.roll(groups.ids, shift * b.half.positions), groups.counts)
 
 
 def permutations(n: int, *, draws: int, seed: int) -> Iterator[Int[np.ndarray, " n"]]:

@@ -43,7 +43,7 @@ class Half:
     groups: Mapping[str, Groups]
     """Group labels by condition; `none` is one group of all rows."""
 
-    _counts: dict[str, sp.csr_array] = field(default_factory=dict[str, sp.csr_array], compare=False)
+    _counts: dict[str, sp.csc_array] = field(default_factory=dict[str, sp.csc_array], compare=False)
 
     @property
     def n_sequences(self) -> int:
@@ -60,15 +60,15 @@ class Half:
         """Sequences of the longest document: the least shift at which none meets itself."""
         return int(self.rows_per_document.max()) // self.positions
 
-    def counts_by_document(self, condition: str) -> sp.csr_array:
-        """Rows of each document in each group, `documents x groups`."""
+    def documents_by_group(self, condition: str) -> sp.csc_array:
+        """Rows of each document in each group, `documents x groups`, read group by group."""
         if condition not in self._counts:
             groups = self.groups[condition]
             shape = (len(self.rows_per_document), len(groups.counts))
             ones = np.ones(len(groups.ids))
-            self._counts[condition] = sp.csr_array(
-                sp.coo_array((ones, (self.documents, groups.ids)), shape=shape)
-            )
+            counts = sp.csc_array(sp.coo_array((ones, (self.documents, groups.ids)), shape=shape))
+            counts.sum_duplicates()
+            self._counts[condition] = counts
         return self._counts[condition]
 
 
@@ -106,10 +106,14 @@ def make_halves(
             f"Drop incomplete sequences or set positions_per_sequence=1."
         )
     by_sequence = documents.reshape(-1, positions)
-    if (by_sequence != by_sequence[:, :1]).any() or (np.diff(documents) < 0).any():
+    spans = np.flatnonzero((by_sequence != by_sequence[:, :1]).ravel())
+    falls = np.flatnonzero(np.diff(documents) < 0) + 1
+    if len(spans) or len(falls):
+        row = int(min(*spans[:1], *falls[:1])) if len(spans) and len(falls) else int([*spans, *falls][0])
         raise ValueError(
             "documents: expected non-decreasing document numbers that are constant within each sequence "
-            f"of {positions} rows, got a sequence that spans documents or documents out of order."
+            f"of {positions} rows, got a sequence that spans documents or documents out of order, the first "
+            f"{documents[row]} after {documents[row - 1]} at row {row}."
         )
     for condition, labels in groups.items():
         if len(labels) != n_rows:

@@ -5,7 +5,6 @@ from typing import Any, TypeVar
 
 from saeuniv.adapters.corpus import text_faults
 from saeuniv.adapters.folders import ModelFacts, dictionary_facts, model_facts
-from saeuniv.alignments import AlignmentMethod
 from saeuniv.config import (
     Cell,
     ConfigError,
@@ -41,13 +40,10 @@ class FileChecks:
         """The faults of a cell; parts in `unset` (a, b, sae, sae_a, sae_b, data) have no value to check."""
         faults: list[str] = []
         sides = [self._side(cell, side, unset, faults) for side in cell.sides]
-        (facts_a, layers_a, n_latents_a), (facts_b, layers_b, n_latents_b) = sides
+        (facts_a, layers_a), (facts_b, layers_b) = sides
         if facts_a and facts_b and layers_a and layers_b:
             depths = {"n_layers_a": facts_a.n_layers, "n_layers_b": facts_b.n_layers}
             _caught(faults, lambda: select_pairs(cell.pairs, layers_a, layers_b, **depths))
-        if isinstance(cell.alignment, AlignmentMethod) and n_latents_a and n_latents_b:
-            refusal = cell.alignment.refusal(n_latents_a, n_latents_b)
-            faults += [refusal] if refusal else []
         if isinstance(cell.data, TextData) and "data" not in unset:
             data = cell.data
             faults += self._once(f"text {data!r}", lambda: text_faults(data))
@@ -56,16 +52,16 @@ class FileChecks:
 
     def _side(
         self, cell: Cell, side: Side, unset: frozenset[str], faults: list[str]
-    ) -> tuple[ModelFacts | None, Layers | None, int | None]:
-        """What is known of a side: its model, its layers, its number of latents; faults are appended."""
+    ) -> tuple[ModelFacts | None, Layers | None]:
+        """What is known of a side, its model and its layers; faults are appended."""
         if side.name in unset:
-            return None, None, None
+            return None, None
         name, model = side.name, side.model
         facts = _caught(
             faults, lambda: self._once(f"model {name} {model!r}", lambda: model_facts(model, key=name))
         )
         if facts is None:
-            return None, None, None
+            return None, None
         layers = _caught(
             faults,
             lambda: select_layers(
@@ -75,13 +71,13 @@ class FileChecks:
         key = "sae" if cell.a.sae == cell.b.sae else f"sae_{name}"
         published = not isinstance(side.sae, TrainedSae)
         if unset & {"sae", f"sae_{name}"} or (layers is None and published):
-            return facts, layers, None
+            return facts, layers
         wanted = sorted({layer for group in layers or () for layer in group})
-        n_latents = _caught(faults, lambda: self._n_latents(side, facts, wanted, key))
-        return facts, layers, n_latents
+        _caught(faults, lambda: self._dictionaries(side, facts, wanted, key))
+        return facts, layers
 
-    def _n_latents(self, side: Side, facts: ModelFacts, layers: list[int], key: str) -> int:
-        """The largest number of latents among the side's dictionaries.
+    def _dictionaries(self, side: Side, facts: ModelFacts, layers: list[int], key: str) -> None:
+        """Check the side's dictionaries.
 
         Raises:
             ConfigError: the dictionaries cannot be trained, or do not exist or fit.
@@ -92,11 +88,10 @@ class FileChecks:
             assert isinstance(n_latents, int)
             if faults := tuple(_training_faults(sae, n_latents, facts, key)):
                 raise ConfigError(*faults)
-            return n_latents
+            return
         assert isinstance(sae, HubSae | EleutherSae | LocalSae) and not isinstance(width, Expansion)
         label = f"dictionaries {key} {sae!r} {model!r} {layers} {width!r}"
-        found = self._once(label, lambda: dictionary_facts(sae, model, facts, layers, width, key=key))
-        return max(each.width for each in found)
+        self._once(label, lambda: dictionary_facts(sae, model, facts, layers, width, key=key))
 
     def _once(self, label: str, read: Callable[[], Known]) -> Known:
         """What `read` gives or raises, read once for each label."""

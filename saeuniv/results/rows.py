@@ -24,6 +24,8 @@ REASONS = (
     "no_null",
     "failed",
     NOT_COMPUTED,
+    "no_interval",
+    "matched_without_tokens",
 )
 """Why something is empty; the index of a code is its number in `<metric>__reason`, 0 is "defined".
 
@@ -115,8 +117,8 @@ class Row:
     n_documents: int
     seed: int
     flags: str
-    """`;`-joined remarks that leave the value standing: rank_limited, unlike_controls and
-    control_not_computed."""
+    """`;`-joined remarks that leave the value standing: rank_limited, subsampled, unlike_controls,
+    control_not_computed, and what a metric says of itself."""
     reason: str
     """`;`-joined codes of what is empty in this row; the first is the value's where the value is empty."""
 

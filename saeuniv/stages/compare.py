@@ -1,35 +1,22 @@
 """Layer pairs: matches, re-matched nulls and scores, published one by one."""
 
 import logging
-from collections import OrderedDict
 from collections.abc import Callable, Collection, Hashable, Iterable
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from typing import Any, ClassVar
 
-import numpy as np
-import scipy.sparse as sp
-from safetensors import safe_open
-
-from saeuniv.compare import CompareSettings, align, align_null, null_reason
+from saeuniv.adapters.correlation_search import search_on
+from saeuniv.compare import CompareSettings
 from saeuniv.config import canonical_json, plain
+from saeuniv.matching import align, align_null, null_reason
 from saeuniv.metrics import MetricMethod
-from saeuniv.metrics.layer_pair import Draws, DrawSettings, LayerPair, Matches, make_draws
-from saeuniv.numerics.latents import PreparedLayer, prepare_layer
-from saeuniv.numerics.rows import Half, make_halves
-from saeuniv.stages.latents import read_latents, shard_cuts
-from saeuniv.stages.scores import LayerQuality, Scores, load_matches, save_matches, save_scores
+from saeuniv.metrics.layer_pair import LayerPair, Matches
+from saeuniv.stages.prepared import Layer, prepared_layer, rows_of
+from saeuniv.stages.scores import Scores, load_matches, save_matches, save_scores
 from saeuniv.stages.task import LatentsReference, Progress, Task
-from saeuniv.stages.tokens import read_held_out
-from saeuniv.store import Artifact, Store
+from saeuniv.store import Artifact
 
 _log = logging.getLogger(__name__)
-
-# Prepared layers kept per process. A layer of 256 latents on 124k rows holds 0.2 GiB with its spectra.
-_KEPT_BYTES = 1 << 30
-
-Layer = tuple[LatentsReference, ...]
-"""A layer, or a group of layers read as one."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +68,11 @@ class ComparePairs(Task):
     pairs: tuple[PairOutputs, ...]
     settings: CompareSettings
     skip_first: int
+    kept_bytes: int = 1 << 30
+    """Of prepared layers that stay in memory for the next pairs; no part of a result."""
+
+    device: str = "cpu"
+    """Where raw correlations are searched; no part of a result."""
 
     @property
     def label(self) -> str:
@@ -137,12 +129,15 @@ class ComparePairs(Task):
 
     def _compare(self, outputs: PairOutputs) -> None:
         tokens = self.layer_a[0].tokens
-        halves, draws = _rows(self.store, tokens, self.skip_first, self.settings.draws)
+        halves, draws = rows_of(self.store, tokens, self.skip_first, self.settings.draws)
         (a, quality_a), (b, quality_b) = (
-            _prepared(self.store, layer, halves, self.skip_first, self.settings)
+            prepared_layer(
+                self.store, layer, halves, self.skip_first, self.settings, kept_bytes=self.kept_bytes
+            )
             for layer in (self.layer_a, outputs.layer_b)
         )
-        pair = LayerPair(a, b, draws, self.settings.eligibility.min_df_share)
+        search = search_on(self.device)
+        pair = LayerPair(a, b, draws, self.settings.eligibility.min_df_share, search=search)
         pair = self._with_matches(pair, outputs)
         n_rows = sum(len(half.rows) for half in halves)
         n_documents = sum(len(half.rows_per_document) for half in halves)
@@ -181,69 +176,3 @@ class ComparePairs(Task):
 def _outputs(pair: PairOutputs) -> tuple[Artifact, ...]:
     matches = (pair.matches,) if pair.matches else ()
     return (*matches, *(each for _, each in pair.null_matches), *(each for _, each in pair.scores))
-
-
-class _KeptLayers:
-    """Prepared layers of this process, the ones used last, within a bound of memory."""
-
-    def __init__(self) -> None:
-        self._layers: OrderedDict[object, tuple[PreparedLayer, LayerQuality]] = OrderedDict()
-
-    def get(
-        self, key: object, make: Callable[[], tuple[PreparedLayer, LayerQuality]]
-    ) -> tuple[PreparedLayer, LayerQuality]:
-        """The layer under `key`; the least recently used ones go when memory is short."""
-        if key not in self._layers:
-            # What a layer holds grows while its pairs are computed: weighed now, before one more.
-            while sum(layer.nbytes for layer, _ in self._layers.values()) > _KEPT_BYTES:
-                self._layers.popitem(last=False)
-            self._layers[key] = make()
-        self._layers.move_to_end(key)
-        return self._layers[key]
-
-
-_layers = _KeptLayers()
-
-
-@lru_cache(maxsize=1)
-def _rows(
-    store: Store, tokens: Artifact, skip_first: int, settings: DrawSettings
-) -> tuple[tuple[Half, Half], Draws]:
-    held_out = read_held_out(store, tokens)
-    positions = held_out.ids.shape[1] - skip_first
-    documents = np.repeat(held_out.documents, positions)
-    halves = make_halves(documents, held_out.groups(skip_first), positions=positions)
-    return halves, make_draws(halves, settings)
-
-
-def _prepared(
-    store: Store, layer: Layer, halves: tuple[Half, Half], skip_first: int, settings: CompareSettings
-) -> tuple[PreparedLayer, LayerQuality]:
-    def make() -> tuple[PreparedLayer, LayerQuality]:
-        held_out = read_held_out(store, layer[0].tokens)
-        n_shards = len(shard_cuts(held_out.documents, held_out.ids.shape[1] - skip_first))
-        parts = [read_latents(store, each, n_shards) for each in layer]
-        latents = sp.csr_array(sp.hstack([part.latents for part in parts], format="csr"))
-        decoder = np.concatenate([_decoder(store, each) for each in layer])
-        prepared = prepare_layer(latents, halves, floors=settings.floors, decoder=decoder)
-        chosen = prepared.eligibility
-        quality = LayerQuality(
-            d_sae=latents.shape[1],
-            l0=sum(part.l0 for part in parts),
-            fvu=sum(part.error for part in parts) / max(sum(part.variance for part in parts), 1e-300),
-            n_alive=int(chosen.alive.sum()),
-            n_eligible=int(chosen.eligible.sum()),
-            eligible_mass=chosen.mass_share,
-            context_share=chosen.context_share,
-        )
-        return prepared, quality
-
-    key = (store.root, tuple(each.artifact.path for each in layer), skip_first, settings.floors)
-    return _layers.get(key, make)
-
-
-def _decoder(store: Store, latents: LatentsReference) -> np.ndarray:
-    """Decoder directions of a dictionary, read without loading it."""
-    path = latents.dictionary.locate(store) / "sae.safetensors"
-    with safe_open(path, framework="numpy") as tensors:
-        return np.asarray(tensors.get_tensor("W_dec"), dtype=np.float32)

@@ -211,24 +211,36 @@ def _control_flags(pair: PairScores) -> tuple[str, ...]:
 
 def _null_rows(pair: PairScores, described: Described) -> Iterator[NullRow]:
     for measurement in pair.scores.measurements if pair.scores else ():
+        named = NullRow(
+            comparison=described.comparison,
+            layer_a=pair.layer_a,
+            layer_b=pair.layer_b,
+            metric=pair.metric.name,
+            direction=measurement.direction,
+            null="",
+            is_primary=False,
+            mean=None,
+            std=None,
+            q95=None,
+            draws=None,
+            p_value=None,
+            reason="",
+        )
         for name, draws in measurement.nulls.items():
             is_primary = name == pair.metric.primary_null
             refused = measurement.empty.get("p_value", "") if is_primary else ""
             judged = name not in DECOMPOSITIONS and not refused and len(draws) > 0
-            yield NullRow(
-                comparison=described.comparison,
-                layer_a=pair.layer_a,
-                layer_b=pair.layer_b,
-                metric=pair.metric.name,
-                direction=measurement.direction,
+            value = measurement.value if judged else None
+            yield dataclasses.replace(
+                named,
                 null=name,
                 is_primary=is_primary,
                 mean=float(draws.mean()) if len(draws) else None,
                 std=float(draws.std(ddof=1)) if len(draws) > 1 else None,
                 q95=float(np.quantile(draws, 0.95, method="higher")) if len(draws) else None,
                 draws=len(draws),
-                p_value=p_value(measurement.value, draws)
-                if judged and measurement.value is not None
-                else None,
+                p_value=p_value(value, draws) if value is not None else None,
                 reason=refused or ("" if len(draws) else "no_null"),
             )
+        for name, moments in measurement.moments.items():
+            yield dataclasses.replace(named, null=name, mean=moments.mean, std=moments.std)

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from safetensors.numpy import load_file, save_file
@@ -11,9 +11,13 @@ from safetensors.numpy import load_file, save_file
 from saeuniv.metrics import Measurement
 from saeuniv.metrics.layer_pair import Matches
 from saeuniv.numerics.assignment import Matching
+from saeuniv.numerics.kernels import Moments
 
 _TENSORS = "arrays.safetensors"
 _SCORES = "scores.json"
+
+_PAIR_FIELDS = ("index_a", "index_b", "similarity")
+_BOUND, _CONVERGED = "upper_bound", "converged"
 
 
 class LayerQuality(NamedTuple):
@@ -44,8 +48,11 @@ def save_matches(folder: Path, draws: tuple[Matches, ...]) -> None:
     for direction in draws[0] if draws else ():
         each = [draw[direction] for draw in draws]
         arrays[f"{direction}/sizes"] = np.array([len(matching.index_a) for matching in each], dtype=np.int64)
-        for name in Matching._fields:
+        for name in _PAIR_FIELDS:
             arrays[f"{direction}/{name}"] = np.concatenate([getattr(matching, name) for matching in each])
+        bounds = [np.nan if matching.upper_bound is None else matching.upper_bound for matching in each]
+        arrays[f"{direction}/{_BOUND}"] = np.array(bounds, dtype=np.float64)
+        arrays[f"{direction}/{_CONVERGED}"] = np.array([matching.converged for matching in each], dtype=bool)
     arrays["draws"] = np.array([len(draws)], dtype=np.int64)
     save_file(arrays, folder / _TENSORS)
 
@@ -59,9 +66,13 @@ def load_matches(folder: Path) -> tuple[Matches, ...]:
         if field != "sizes":
             continue
         cuts = np.cumsum(arrays[key])[:-1]
-        columns = [np.split(arrays[f"{direction}/{name}"], cuts) for name in Matching._fields]
-        for draw, values in zip(draws, zip(*columns, strict=True), strict=True):
-            draw[direction] = Matching(*values)
+        columns = [np.split(arrays[f"{direction}/{name}"], cuts) for name in _PAIR_FIELDS]
+        bounds = (None if np.isnan(each) else float(each) for each in arrays[f"{direction}/{_BOUND}"])
+        converged = map(bool, arrays[f"{direction}/{_CONVERGED}"])
+        for draw, bound, ended, values in zip(
+            draws, bounds, converged, zip(*columns, strict=True), strict=True
+        ):
+            draw[direction] = Matching(*values, upper_bound=bound, converged=ended)
     return tuple(draws)
 
 
@@ -78,6 +89,7 @@ def save_scores(folder: Path, scores: Scores) -> None:
                 "value": each.value,
                 "reason": each.reason,
                 "empty": dict(each.empty),
+                "moments": {name: list(moments) for name, moments in each.moments.items()},
                 "n_matches": each.n_matches,
                 "flags": list(each.flags),
             }
@@ -109,12 +121,13 @@ def load_scores(folder: Path) -> Scores:
     )
 
 
-def _measurement(described: Mapping[str, object], arrays: Mapping[str, np.ndarray]) -> Measurement:
+def _measurement(described: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Measurement:
     direction = str(described["direction"])
     prefix = f"{direction}/null/"
-    fields = {**described, "flags": tuple(described["flags"])}  # pyright: ignore[reportArgumentType]
+    moments = {name: Moments(*both) for name, both in described["moments"].items()}
+    fields: dict[str, Any] = {**described, "flags": tuple(described["flags"]), "moments": moments}
     return Measurement(
-        **fields,  # pyright: ignore[reportArgumentType]
+        **fields,
         bootstrap=arrays[f"{direction}/bootstrap"],
         nulls={key.removeprefix(prefix): array for key, array in arrays.items() if key.startswith(prefix)},
     )

@@ -99,6 +99,10 @@ class MakeTokens(Task):
         return load_tokenizer(self.tokenizer, self.revision)
 
 
+# Parts of a sequence that token_x_position tells apart.
+_POSITION_BUCKETS = 8
+
+
 class HeldOut(NamedTuple):
     """The sequences that models are compared on."""
 
@@ -107,7 +111,7 @@ class HeldOut(NamedTuple):
     """Document of each sequence, non-decreasing, in the order of the documents' hash."""
 
     def groups(self, skip_first: int) -> dict[str, Int[np.ndarray, " rows"]]:
-        """Labels of kept rows: the current token, the last two and the last three.
+        """Labels of kept rows: the current token, the last two, the last three, and token and position.
 
         Groups may look back at dropped positions, hence `skip_first` >= 2.
         """
@@ -115,10 +119,12 @@ class HeldOut(NamedTuple):
         n_ids = int(ids.max()) + 1
         current, previous, before = (ids[:, skip_first - back : ids.shape[1] - back] for back in (0, 1, 2))
         bigram = _compact(previous * n_ids + current)
+        eighth = np.arange(current.shape[1]) * _POSITION_BUCKETS // current.shape[1]
         return {
             "token": current.ravel(),
             "token_bigram": bigram,
             "token_trigram": _compact(before.ravel() * (int(bigram.max()) + 1) + bigram),
+            "token_x_position": _compact(current * _POSITION_BUCKETS + eighth),
         }
 
 

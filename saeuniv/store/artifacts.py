@@ -31,8 +31,8 @@ FORMAT: dict[Kind, int] = {
     Kind.models: 1,
     Kind.dictionaries: 1,
     Kind.latents: 1,
-    Kind.matches: 1,
-    Kind.scores: 1,
+    Kind.matches: 2,
+    Kind.scores: 2,
 }
 
 

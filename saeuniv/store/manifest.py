@@ -23,6 +23,7 @@ _PACKAGES = (
     "torch",
     "numpy",
     "scipy",
+    "numba",
     "transformers",
     "tokenizers",
     "transformer-lens",

@@ -68,7 +68,9 @@ class Naming:
         if id(metric) not in self._scorings:
             spec: dict[str, object] = {"metric": {"name": metric.name, **plain(metric)}}
             if metric.aligned:
-                spec |= {"alignment": plain(self._settings.alignment), "nulls": plain(self._settings.nulls)}
+                spec |= {"alignment": plain(self._settings.alignment)}
+            if metric.aligned or metric.draws_shifts:
+                spec |= {"nulls": plain(self._settings.nulls)}
             if metric.space == "tokens":
                 spec |= {"bootstrap": _resampling(self._settings)}
             self._scorings[id(metric)] = (metric, self._method(spec))

@@ -237,4 +237,6 @@ def _compare(
         pairs=pairs,
         settings=comparison.settings,
         skip_first=comparison.cell.data.skip_first,
+        kept_bytes=int(comparison.cell.resources.layers_gb * (1 << 30)),
+        device=comparison.cell.resources.correlation_device.value,
     )

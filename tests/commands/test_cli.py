@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from saeuniv import cli, commands
+from saeuniv.alignments import ALIGNMENTS
 from saeuniv.commands.completion import completed
 from saeuniv.commands.shell import guarded, say
 from saeuniv.config import ConfigError
@@ -67,7 +68,7 @@ def test_overrides_are_completed_after_a_command() -> None:
         assert (done.returncode, done.stderr) == (0, "")
         return set(done.stdout.split())
 
-    options = {"alignment=hungarian", "alignment=max_corr", "alignment=mutual_nn"}
+    options = {f"alignment={each.name}" for each in ALIGNMENTS}
     assert offered("saeuniv plan --json alignment=") == offered("saeuniv alignment=") == options
     assert {*COMMANDS, "alignment=", "sae="} <= offered("saeuniv ")
     assert offered("saeuniv task ") == {"run"}

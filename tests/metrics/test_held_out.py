@@ -10,6 +10,7 @@ from saeuniv.metrics import PartialCorrelation, RawCorrelation
 from saeuniv.metrics.held_out import cross_fitted, score
 from saeuniv.metrics.layer_pair import DrawSettings, LayerPair, make_draws
 from saeuniv.numerics.assignment import Matching
+from saeuniv.numerics.correlation import Evidence
 from saeuniv.numerics.latents import Floors, prepare_layer
 from saeuniv.numerics.rows import make_halves
 from tests.synthetic import FLOORS, compared, dense_partial, streams
@@ -104,7 +105,8 @@ def test_held_out_scores_of_unrelated_latents_average_zero_where_in_sample_ones_
     for seed in range(40):
         pair = layer_pair(streams(seed=seed))
         held_out.append(cross_fitted(pair, "token", null=False)[-1].value)
-        in_sample.append(pair.correlation(0, "token").max(axis=1).mean())
+        best = pair.candidates(0, Evidence("pearson", "token"), top_m=1).similarity_a[:, 0]
+        in_sample.append(np.maximum(best, 0.0).mean())
     error = np.std(held_out, ddof=1) / np.sqrt(len(held_out))
     assert abs(np.mean(held_out)) < 3 * error
     assert np.mean(in_sample) > 20 * error
@@ -223,10 +225,12 @@ def test_every_draw_of_the_null_shifts_b_in_both_folds_by_the_same_sequences(une
     rows = pair.draws.n_sequences * pair.a.halves[0].half.positions
     for draw in (0, 9, len(pair.draws.shifts) - 1):
         expected = []
-        for _, matches, x, y in dense_folds(pair):
+        for half, matches, x, y in dense_folds(pair):
             index_a, index_b = matches[direction].T
             moved = np.roll(y[:rows], -pair.draws.shifts[draw] * pair.a.halves[0].half.positions, axis=0)
-            expected.append((x[:rows][:, index_a] * moved[:, index_b]).sum() / n_latents)
+            left = pair.a.halves[half].half.groups["token"].df_share
+            shifted = (x[:rows][:, index_a] * moved[:, index_b]).sum() / np.sqrt(left)
+            expected.append(shifted / n_latents)
         assert found[direction].nulls["document_shift"][draw] == pytest.approx(np.mean(expected), abs=1e-6)
 
 
@@ -282,5 +286,28 @@ def test_a_latent_that_its_label_determines_on_the_evaluation_half_is_zero_in_ev
 
 def score_of(pair, half, latent):
     """The planted partners of one latent, scored on a half."""
-    matching = Matching(np.array([latent]), np.array([latent]), np.array([1.0]))
-    return score(pair, matching, half, "token", 1, null=False)
+    matching = Matching(np.array([latent]), np.array([latent]), np.array([1.0]), None)
+    return score(pair, matching, half, "token", np.ones(1), null=False)
+
+
+def test_raw_correlation_stands_beside_what_the_token_alone_could_give():
+    """Latents that fire by the token alone reach 1, latents that know nothing of it reach 0."""
+    settings = CompareSettings(
+        metrics=(RawCorrelation(),), eligibility=Eligibility(5, 0.5, 1e-6), bootstrap=Bootstrap(draws=1)
+    )
+    for token_latents, low, high in ((30, 0.85, 1.0), (0, 0.0, 0.05)):
+        pair = layer_pair(
+            streams(seed=14, token_latents=token_latents, n_documents=150), floors=Floors(5, 0.5, 1e-6)
+        )
+        found = {each.direction: each for each in settings.metrics[0].measure(pair)}
+        for each in found.values():
+            assert low <= each.moments["token_identity_ceiling"].mean <= high
+        shares = []
+        for half in pair.a.halves:
+            z, token = half.matrix.toarray(), half.half.groups["token"].ids
+            means = np.array([z[token == t].mean(axis=0) for t in range(token.max() + 1)])[token]
+            explained = ((means - z.mean(axis=0)) ** 2).sum(axis=0) / ((z - z.mean(axis=0)) ** 2).sum(axis=0)
+            rows, groups = len(z), token.max() + 1
+            shares.append(np.sqrt(np.maximum(1 - (1 - explained) * (rows - 1) / (rows - groups), 0)))
+        expected = np.mean(shares, axis=0).mean()
+        assert found["a_to_b"].moments["token_identity_ceiling"].mean == pytest.approx(expected, abs=1e-9)

@@ -4,7 +4,7 @@ import scipy.sparse as sp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from saeuniv.numerics.correlation import document_sums, products, within_group_correlation
+from saeuniv.numerics.correlation import Evidence, candidates, document_sums, pair_correlations
 from saeuniv.numerics.latents import Floors, prepare_layer
 from saeuniv.numerics.rows import make_halves
 from tests.synthetic import dense_partial, streams
@@ -17,6 +17,20 @@ def prepared(data, floors=LOOSE):
     return prepare_layer(data.a, halves, floors=floors), prepare_layer(data.b, halves, floors=floors)
 
 
+def all_pairs(a, b, condition):
+    """r_w of every latent of A with every latent of B, pair by pair."""
+    index_a, index_b = np.divmod(np.arange(a.n_latents * b.n_latents), b.n_latents)
+    return pair_correlations(a, b, index_a, index_b, condition).reshape(a.n_latents, b.n_latents)
+
+
+def listed(found):
+    """The matrix that candidates list row by row; NaN where they list nothing."""
+    matrix = np.full((found.n_a, found.n_b), np.nan)
+    for row, (index, similarity) in enumerate(zip(found.index_a, found.similarity_a, strict=True)):
+        matrix[row, index[index >= 0]] = similarity[index >= 0]
+    return matrix
+
+
 @pytest.mark.parametrize("condition", ["none", "token", "token_bigram", "token_trigram"])
 def test_correlation_within_groups_equals_the_dense_definition(condition):
     data = streams(seed=1, shared=5, token_latents=5)
@@ -24,14 +38,55 @@ def test_correlation_within_groups_equals_the_dense_definition(condition):
     for x, y in zip(a.halves, b.halves, strict=True):
         labels = {"none": np.zeros(len(data.documents), int), **data.groups}[condition][x.half.rows]
         expected = dense_partial(x.matrix.toarray(), y.matrix.toarray(), labels)
-        got = within_group_correlation(x, y, condition, products(x, y))
-        np.testing.assert_allclose(got, expected, atol=1e-9)
+        np.testing.assert_allclose(all_pairs(x, y, condition), expected, atol=1e-9)
+        found = listed(candidates(x, y, Evidence("pearson", condition), top_m=y.n_latents))
+        if condition != "none":
+            # Zeros and negative ones are not looked for within groups.
+            expected = np.where(expected > 1e-9, expected, np.nan)
+            found = np.where(found > 1e-9, found, np.nan)
+        np.testing.assert_allclose(found, expected, atol=1e-9)
+
+
+@pytest.mark.parametrize("shift", [0, 7])
+def test_phi_is_the_correlation_of_firing_and_jaccard_the_share_of_common_firings(shift):
+    data = streams(seed=6, shared=5)
+    a, b = (side.halves[0] for side in prepared(data))
+    x = (a.matrix.toarray() > 0).astype(float)
+    y = np.roll((b.matrix.toarray() > 0).astype(float), -shift * data.positions, axis=0)
+    phi = listed(candidates(a, b, Evidence("phi", "none"), top_m=b.n_latents, shift=shift))
+    np.testing.assert_allclose(phi, np.corrcoef(x.T, y.T)[: x.shape[1], x.shape[1] :], atol=1e-10)
+    given = listed(candidates(a, b, Evidence("phi", "token"), top_m=b.n_latents, shift=shift))
+    expected = dense_partial(x, y, a.half.groups["token"].ids)
+    np.testing.assert_allclose(np.nan_to_num(given), np.maximum(expected, 0), atol=1e-9)
+    both, either = x.T @ y, x.sum(axis=0)[:, None] + y.sum(axis=0) - x.T @ y
+    jaccard = listed(candidates(a, b, Evidence("jaccard", "none"), top_m=b.n_latents, shift=shift))
+    np.testing.assert_allclose(np.nan_to_num(jaccard), both / either, atol=1e-12)
+
+
+def test_evidence_that_is_not_known_is_refused():
+    a, b = (side.halves[0] for side in prepared(streams(seed=6)))
+    with pytest.raises(ValueError, match="expected pearson, phi or jaccard, got spearman"):
+        candidates(a, b, Evidence("spearman", "none"), top_m=1)
+    with pytest.raises(ValueError, match="jaccard is not taken within groups, got token; use none"):
+        candidates(a, b, Evidence("jaccard", "token"), top_m=1)
+
+
+@pytest.mark.parametrize("condition", ["none", "token"])
+def test_a_shift_pairs_rows_of_a_with_later_rows_of_b_under_the_labels_of_a(condition):
+    data = streams(seed=7, shared=4, n_documents=40, n_latents=12)
+    a, b = (side.halves[0] for side in prepared(data))
+    labels = a.half.groups[condition].ids
+    for shift in (1, 5, 20):
+        moved = np.roll(b.matrix.toarray(), -shift * data.positions, axis=0)
+        expected = dense_partial(a.matrix.toarray(), moved, labels)
+        found = listed(candidates(a, b, Evidence("pearson", condition), top_m=b.n_latents, shift=shift))
+        np.testing.assert_allclose(np.nan_to_num(found).clip(0), expected.clip(0), atol=1e-9)
 
 
 def test_without_a_condition_it_is_pearsons_r():
     data = streams(seed=2)
     a, b = (side.halves[0] for side in prepared(data))
-    r = within_group_correlation(a, b, "none", products(a, b))
+    r = all_pairs(a, b, "none")
     both = np.corrcoef(a.matrix.toarray().T, b.matrix.toarray().T)[: a.n_latents, a.n_latents :]
     np.testing.assert_allclose(r, both, atol=1e-10)
 
@@ -41,10 +96,10 @@ def test_a_latent_is_perfectly_correlated_with_itself_and_with_a_multiple():
     a, _ = prepared(data._replace(b=data.a))
     half = a.halves[0]
     for condition in ("none", "token", "token_bigram"):
-        r = within_group_correlation(half, half, condition, products(half, half))
+        r = all_pairs(half, half, condition)
         np.testing.assert_allclose(np.diag(r), 1.0, atol=1e-12)
     scaled = prepare_layer(sp.csr_array(data.a * 3.0), tuple(each.half for each in a.halves), floors=LOOSE)
-    r = within_group_correlation(half, scaled.halves[0], "token", products(half, scaled.halves[0]))
+    r = all_pairs(half, scaled.halves[0], "token")
     np.testing.assert_allclose(np.diag(r), 1.0, atol=1e-12)
 
 
@@ -66,22 +121,19 @@ def test_a_token_seen_once_changes_nothing_given_the_token():
     rare = rng.random((10, 3)) + 1
     for side in (0, 1):
         x, y = (prepare_layer(sp.csr_array(z), halves, floors=LOOSE).halves[side] for z in (a, b))
-        before = within_group_correlation(x, y, "token", products(x, y))
+        before = all_pairs(x, y, "token")
         x, y = (
             prepare_layer(sp.csr_array(np.vstack([z, rare])), more, floors=LOOSE).halves[side] for z in (a, b)
         )
-        np.testing.assert_allclose(
-            within_group_correlation(x, y, "token", products(x, y)), before, atol=1e-10
-        )
+        np.testing.assert_allclose(all_pairs(x, y, "token"), before, atol=1e-10)
 
 
 def test_agreement_through_the_token_alone_vanishes_given_the_token_but_not_without():
     data = streams(seed=4, n_documents=200, token_latents=8, shared=0)
     a, b = (side.halves[0] for side in prepared(data))
-    cross = products(a, b)
     partners = data.permutation[:8]
-    raw = within_group_correlation(a, b, "none", cross)[np.arange(8), partners]
-    partial = within_group_correlation(a, b, "token", cross)[np.arange(8), partners]
+    raw = all_pairs(a, b, "none")[np.arange(8), partners]
+    partial = all_pairs(a, b, "token")[np.arange(8), partners]
     assert raw.min() > 0.7
     assert np.abs(partial).max() < 0.25
 
@@ -92,16 +144,14 @@ def test_a_latent_without_variance_left_correlates_zero():
     halves = make_halves(np.repeat([0, 1], 20), {"token": token}, positions=10)
     layer = prepare_layer(sp.csr_array(fires), halves, floors=Floors(1, 1.0, 0.0))
     half = layer.halves[0]
-    assert within_group_correlation(half, half, "token", products(half, half)).tolist() == [[0.0]]
-    assert within_group_correlation(half, half, "none", products(half, half)) == pytest.approx(
-        np.ones((1, 1))
-    )
+    assert all_pairs(half, half, "token").tolist() == [[0.0]]
+    assert all_pairs(half, half, "none") == pytest.approx(np.ones((1, 1)))
 
 
 def test_unrelated_latents_correlate_zero_on_average():
     data = streams(seed=5, n_documents=300)
     a, b = (side.halves[0] for side in prepared(data))
-    r = within_group_correlation(a, b, "token", products(a, b))
+    r = all_pairs(a, b, "token")
     assert abs(r.mean()) < 3 * r.std() / np.sqrt(r.size)
 
 
@@ -115,12 +165,13 @@ def test_document_sums_add_up_to_the_covariance_and_match_residual_products(seed
     sums = document_sums(a, b, index_a, index_b, condition)
     labels = {"none": np.zeros(len(data.documents), int), **data.groups}[condition][a.half.rows]
     x, y = (_residual(side.matrix.toarray(), labels) for side in (a, b))
-    for document in range(len(sums)):
+    assert sums.shape == (4, len(a.half.rows_per_document))
+    for document in range(sums.shape[1]):
         chosen = a.half.documents == document
         expected = (x[chosen][:, index_a] * y[chosen][:, index_b]).sum(axis=0)
-        np.testing.assert_allclose(sums[document], expected, atol=1e-9)
-    squares = a.document_squares(condition)
-    np.testing.assert_allclose(squares.sum(axis=0), a.norms(condition) ** 2, atol=1e-9)
+        np.testing.assert_allclose(sums[:, document], expected, atol=1e-9)
+    squares = document_sums(a, a, index_a, index_a, condition)
+    np.testing.assert_allclose(squares.sum(axis=1), a.norms(condition)[index_a] ** 2, atol=1e-9)
 
 
 def _residual(z, labels):
@@ -128,3 +179,21 @@ def _residual(z, labels):
     for label in np.unique(labels):
         z[labels == label] -= z[labels == label].mean(axis=0)
     return z
+
+
+def test_float32_latents_are_multiplied_in_float64():
+    data = streams(seed=9, shared=10)
+    narrow = data._replace(a=data.a.astype(np.float32), b=data.b.astype(np.float32))
+    wide = narrow._replace(a=narrow.a.astype(np.float64), b=narrow.b.astype(np.float64))
+    for condition in ("none", "token"):
+        r = [all_pairs(*(side.halves[0] for side in prepared(each)), condition) for each in (narrow, wide)]
+        np.testing.assert_allclose(*r, rtol=0, atol=1e-14)
+        kept = [
+            listed(
+                candidates(
+                    *(side.halves[0] for side in prepared(each)), Evidence("pearson", condition), top_m=30
+                )
+            )
+            for each in (narrow, wide)
+        ]
+        np.testing.assert_allclose(*kept, rtol=0, atol=1e-12)

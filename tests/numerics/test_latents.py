@@ -117,7 +117,7 @@ def test_decoder_rows_of_eligible_latents_are_of_unit_norm():
     decoder = np.random.default_rng(0).standard_normal((10, 7)).astype(np.float32) * 3
     layer = prepare_layer(data.a, halves, floors=FLOORS, decoder=decoder)
     assert layer.decoder is not None and layer.decoder.shape == (layer.n_eligible, 7)
-    np.testing.assert_allclose(np.linalg.norm(layer.decoder, axis=1), 1.0)
+    np.testing.assert_allclose(np.linalg.norm(layer.decoder, axis=1), 1.0, atol=1e-6)
 
 
 @pytest.mark.parametrize("bad", [-1.0, np.nan, np.inf])
@@ -126,7 +126,7 @@ def test_signed_or_infinite_latents_are_refused(bad):
     latents = data.a.copy()
     latents.data[3] = bad
     halves = make_halves(data.documents, data.groups, positions=data.positions)
-    with pytest.raises(ValueError, match="expected finite non-negative activations"):
+    with pytest.raises(ValueError, match="latents: expected finite non-negative latents, got"):
         prepare_layer(latents, halves, floors=FLOORS)
 
 

@@ -1,21 +1,18 @@
-import tracemalloc
-
 import numpy as np
 import pytest
 
-from saeuniv.numerics.correlation import products, within_group_correlation
+from saeuniv.numerics import latents, nulls
+from saeuniv.numerics.correlation import pair_correlations
 from saeuniv.numerics.latents import Floors, HalfLatents, prepare_layer
 from saeuniv.numerics.nulls import (
     admissible_shifts,
     draw_shifts,
-    fixed_match_shifts,
     permutations,
-    shifted_correlations,
-    shifted_correlations_bytes,
+    shifted_pair_correlations,
     within_group_shuffle,
 )
 from saeuniv.numerics.rows import make_halves
-from tests.synthetic import dense_partial, streams
+from tests.synthetic import streams
 
 LOOSE = Floors(min_firings=1, max_rate=1.0, min_within_share=1e-9)
 
@@ -28,11 +25,6 @@ def half_pair():
     return a, b
 
 
-def rolled(latents: HalfLatents, shift: int) -> np.ndarray:
-    """Row q of the result is row q + shift: what A's row q meets."""
-    return np.roll(latents.matrix.toarray(), -shift * latents.half.positions, axis=0)
-
-
 def test_no_admissible_shift_lets_a_sequence_meet_its_own_document():
     sequences = np.repeat(np.arange(12), [3, 1, 4, 2, 3, 3, 4, 1, 2, 3, 4, 2])
     for shift in admissible_shifts(len(sequences), 4):
@@ -40,12 +32,21 @@ def test_no_admissible_shift_lets_a_sequence_meet_its_own_document():
     assert (sequences == np.roll(sequences, -3)).any()
 
 
-def test_all_shifts_of_a_fixed_match_equal_rolling_the_residuals(half_pair):
+def shifted(a, b, index_a, index_b, n):
+    """All blocks of pairs together."""
+    found = shifted_pair_correlations(a, b, index_a, index_b, condition="token", n_sequences=n)
+    return np.concatenate([np.empty((0, n)), *found])
+
+
+@pytest.mark.parametrize("pairs_a_block", [1, 2, 100])
+def test_all_shifts_of_fixed_matches_equal_rolling_the_residuals(half_pair, monkeypatch, pairs_a_block):
     a, b = half_pair
+    rows = a.half.n_sequences * a.half.positions
+    monkeypatch.setattr(nulls, "_BLOCK_BYTES", 32 * rows * pairs_a_block)
     index_a, index_b = np.array([0, 2, 5]), np.array([1, 1, 7])
     n = a.half.n_sequences
     labels = a.half.groups["token"].ids
-    got = fixed_match_shifts(a, b, index_a, index_b, condition="token", n_sequences=n)
+    got = shifted(a, b, index_a, index_b, n)
 
     def unit(z):
         for label in np.unique(labels):
@@ -55,40 +56,40 @@ def test_all_shifts_of_a_fixed_match_equal_rolling_the_residuals(half_pair):
     x, y = unit(a.matrix.toarray()), unit(b.matrix.toarray())
     for shift in (0, 1, 7, n - 3):
         moved = np.roll(y, -shift * a.half.positions, axis=0)
-        expected = (x[:, index_a] * moved[:, index_b]).sum()
-        assert got[shift] == pytest.approx(expected, abs=1e-5)
-    observed = within_group_correlation(a, b, "token", products(a, b))[index_a, index_b].sum()
-    assert got[0] == pytest.approx(observed, abs=1e-5)
+        expected = (x[:, index_a] * moved[:, index_b]).sum(axis=0)
+        np.testing.assert_allclose(got[:, shift], expected, atol=1e-5)
+    observed = pair_correlations(a, b, index_a, index_b, "token")
+    np.testing.assert_allclose(got[:, 0], observed, atol=1e-5)
 
 
-def test_no_pairs_give_a_null_of_zeros(half_pair):
+def test_spectra_that_are_too_large_to_keep_are_made_again_and_are_the_same(half_pair, monkeypatch):
+    a, b = half_pair
+    index, n = np.array([3, 0, 3]), a.half.n_sequences
+    kept = shifted(a, b, index, index, n)
+    monkeypatch.setattr(latents, "_KEPT_SPECTRUM_BYTES", 0)
+    fresh = [HalfLatents(side.matrix, side.half) for side in half_pair]
+    np.testing.assert_array_equal(shifted(*fresh, index, index, n), kept)
+    assert fresh[0].nbytes < a.nbytes
+
+
+def test_a_half_is_cut_to_the_sequences_of_the_shorter_one(half_pair):
+    a, b = half_pair
+    index, n = np.array([1, 4]), a.half.n_sequences - 3
+    rows, labels = n * a.half.positions, a.half.groups["token"].ids
+    x, y = (side.matrix.toarray()[:, index] for side in (a, b))
+    for z in (x, y):
+        for label in np.unique(labels):
+            z[labels == label] -= z[labels == label].mean(axis=0)
+        z /= np.linalg.norm(z, axis=0)
+    moved = np.roll(y[:rows], -2 * a.half.positions, axis=0)
+    expected = (x[:rows] * moved).sum(axis=0)
+    np.testing.assert_allclose(shifted(a, b, index, index, n)[:, 2], expected, atol=1e-5)
+
+
+def test_no_pairs_give_no_null(half_pair):
     a, b = half_pair
     none = np.array([], dtype=np.int64)
-    assert not fixed_match_shifts(a, b, none, none, condition="token", n_sequences=10).any()
-
-
-@pytest.mark.parametrize("condition", ["none", "token"])
-def test_shifted_correlations_equal_the_definition_under_the_labels_of_a(half_pair, condition):
-    a, b = half_pair
-    shifts = np.array([5, 11, 20])
-    labels = a.half.groups[condition].ids
-    for shift, got in zip(shifts, shifted_correlations(a, b, shifts, condition=condition), strict=True):
-        expected = dense_partial(a.matrix.toarray(), rolled(b, shift), labels)
-        np.testing.assert_allclose(got, expected, atol=2e-5)
-
-
-def test_the_memory_of_shifted_correlations_is_foreseen(half_pair):
-    a, b = half_pair
-    shifts = np.array([5])
-    for condition in ("token", "token_trigram"):
-        next(iter(shifted_correlations(a, b, shifts, condition=condition)))
-        # B's spectrum is kept for its other pairs: only what one pair needs is foreseen.
-        tracemalloc.start()
-        next(iter(shifted_correlations(a, b, shifts, condition=condition)))
-        peak = tracemalloc.get_traced_memory()[1]
-        tracemalloc.stop()
-        foreseen = shifted_correlations_bytes(a, b, condition=condition)
-        assert 0.5 * foreseen < peak < 1.3 * foreseen, condition
+    assert shifted(a, b, none, none, 10).shape == (0, 10)
 
 
 def test_draws_are_without_replacement_and_do_not_depend_on_how_many_are_asked():

@@ -19,7 +19,7 @@ def test_halves_partition_the_rows_by_whole_documents():
     for half in (first, second):
         assert half.groups["token"].counts.sum() == len(half.rows)
         assert half.groups["none"].counts.tolist() == [len(half.rows)]
-        assert (half.counts_by_document("token").sum(axis=1) == half.rows_per_document).all()
+        assert (half.documents_by_group("token").sum(axis=1) == half.rows_per_document).all()
 
 
 def test_longest_document_is_counted_in_sequences():

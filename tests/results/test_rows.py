@@ -24,7 +24,8 @@ def test_the_columns_are_those_of_the_contract_in_its_order():
 # A literal copy of the codes whose numbers stand in matrices.npz on disk: new ones come after these.
 _CODES = """
 not_requested no_eligible_latents few_degrees_of_freedom too_few_matches undefined_similarity few_documents
-few_shifts matching_size_varies too_many_latents needs_rematching no_null failed not_computed
+few_shifts matching_size_varies too_many_latents needs_rematching no_null failed not_computed no_interval
+matched_without_tokens
 """
 
 

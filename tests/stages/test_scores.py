@@ -7,11 +7,13 @@ import pytest
 
 from saeuniv.metrics import Measurement
 from saeuniv.numerics.assignment import Matching
+from saeuniv.numerics.kernels import Moments
 from saeuniv.stages.scores import LayerQuality, Scores, load_matches, load_scores, save_matches, save_scores
 
 
 def matching(rng: np.random.Generator, n: int) -> Matching:
-    return Matching(rng.permutation(20)[:n], rng.permutation(20)[:n], rng.random(n))
+    bound = None if n % 2 else float(n)
+    return Matching(rng.permutation(20)[:n], rng.permutation(20)[:n], rng.random(n), bound, n != 3)
 
 
 @pytest.mark.parametrize("sizes", [[], [(3, 3)], [(3, 5), (0, 2), (7, 0)], [(0, 0)]])
@@ -38,6 +40,7 @@ def test_scores_read_back_equal(tmp_path: Path) -> None:
         flags=("rank_limited",),
         bootstrap=np.array([0.1, 1 / 7]),
         nulls={"document_shift": np.array([1e-300, 2 / 3]), "permutation": np.zeros(0)},
+        moments={"token_identity_ceiling": Moments(1 / 3, 0.1)},
     )
     undefined = Measurement(
         direction="a_to_b",

@@ -28,3 +28,12 @@ def test_large_vocabularies_do_not_overflow() -> None:
     trigram = groups["token_trigram"]
     assert trigram[0] == trigram[-1]
     assert len(set(trigram.tolist())) == 4
+
+
+def test_token_and_position_tells_equal_tokens_in_different_eighths_apart():
+    ids = np.zeros((2, 18), dtype=np.int64)
+    labels = HeldOut(ids, np.zeros(2, dtype=np.int64)).groups(2)["token_x_position"].reshape(2, 16)
+    assert (labels[0] == labels[1]).all()
+    assert labels[0].tolist() == np.repeat(np.arange(8), 2).tolist()
+    ids[:, 2] = 3
+    assert len(set(HeldOut(ids, np.zeros(2, dtype=np.int64)).groups(2)["token_x_position"])) == 9

@@ -98,9 +98,9 @@ def test_matches_are_named_where_a_metric_asks_for_them(make_plan: MakePlan) -> 
         ({"alignment": MaxCorr()}, {"matches", "nulls", "aligned"}),
         ({"alignment": Hungarian(condition=Condition.none)}, {"matches", "nulls", "aligned"}),
         ({"eligibility": Eligibility(min_firings=7)}, {"matches", "nulls", "aligned", "unaligned"}),
-        ({"nulls": {"draws": 25}}, {"selection_shift", "aligned"}),
-        ({"nulls": {"shuffle_draws": 25}}, {"within_token_shuffle", "aligned"}),
-        ({"nulls": {"seed": 5}}, {"nulls", "aligned"}),
+        ({"nulls": {"draws": 25}}, {"selection_shift", "aligned", "drawing"}),
+        ({"nulls": {"shuffle_draws": 25}}, {"within_token_shuffle", "aligned", "drawing"}),
+        ({"nulls": {"seed": 5}}, {"nulls", "aligned", "drawing"}),
         ({"bootstrap": {"draws": 200}}, {"bootstrapped"}),
         ({"bootstrap": {"confidence": 0.9}}, set()),
     ],
@@ -117,6 +117,7 @@ def test_a_name_changes_with_what_changes_the_number_and_nothing_else(
         assert (one != two) == bool({"nulls", null} & changed), null
     for (metric, one), (_, two) in zip(before.scores, after.scores, strict=True):
         expected = ("aligned" if metric.aligned else "unaligned") in changed
+        expected |= "drawing" in changed and metric.draws_shifts
         expected |= "bootstrapped" in changed and metric.space == "tokens"
         assert (one != two) == expected, metric
 
@@ -135,3 +136,15 @@ def test_one_naming_keeps_metrics_of_other_settings_apart(make_plan: MakePlan) -
     fresh = [Naming(row.settings).outputs(row.layer_a, b, (each,)).scores[0][1] for each in (svcca, other)]
     assert found == fresh and found[0] != found[1]
     assert json.dumps(found[1].spec).count('"variance_kept": 0.9') == 1
+
+
+@pytest.mark.parametrize("change", ["nulls.draws=25", "nulls.seed=3"])
+def test_scores_that_draw_shifts_are_named_by_how_many_and_which(make_plan: MakePlan, change: str) -> None:
+    def scores(*overrides: str) -> dict[str, str]:
+        work = make_plan("control=none", "layers.a=0", "layers.b=0", *overrides)
+        return {m.name: each.path for row in rows(work) for pair in row.pairs for m, each in pair.scores}
+
+    chosen = "metrics=[cka_tokens,rsa_tokens,topk_overlap,partial_correlation,shared_fraction]"
+    before, after = scores(chosen), scores(chosen, change)
+    drawing = {"cka_tokens", "rsa_tokens", "topk_overlap"}
+    assert {name for name in before if before[name] != after[name]} == drawing
