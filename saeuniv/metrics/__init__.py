@@ -2,21 +2,50 @@
 
 from saeuniv.metrics.base import Measurement as Measurement
 from saeuniv.metrics.base import MetricMethod as MetricMethod
+from saeuniv.metrics.cka import Cka
 from saeuniv.metrics.cross_fitted_correlation import (
     PartialCorrelation,
     PartialCorrelationBigram,
+    PartialCorrelationPosition,
     PartialCorrelationTrigram,
     RawCorrelation,
 )
-from saeuniv.metrics.decoder_similarity import Cka, Svcca
 from saeuniv.metrics.matched_correlation import MatchedCorrelation
+from saeuniv.metrics.mutual_knn import MutualKnn
+from saeuniv.metrics.pc1 import Pc1AbsCorr
+from saeuniv.metrics.procrustes import ProcrustesSimilarity
+from saeuniv.metrics.ridge import RidgeDecoder, RidgePredictivity
+from saeuniv.metrics.rsa import Rsa, RsaDimensions
+from saeuniv.metrics.shared_fraction import SharedFraction, SharedFraction70
+from saeuniv.metrics.svcca import Svcca
+from saeuniv.metrics.token_geometry import MutualKnnTokens, RsaTokens
+from saeuniv.metrics.token_grams import CkaTokens, ProcrustesTokens, SvccaTokens
+from saeuniv.metrics.topk_overlap import TopkOverlap
+from saeuniv.metrics.wmppc import Wmppc
 
 METRICS: tuple[type[MetricMethod], ...] = (
     PartialCorrelation,
     PartialCorrelationBigram,
     PartialCorrelationTrigram,
+    PartialCorrelationPosition,
     RawCorrelation,
+    SharedFraction,
+    SharedFraction70,
+    Wmppc,
     MatchedCorrelation,
+    TopkOverlap,
     Cka,
     Svcca,
+    Rsa,
+    RsaDimensions,
+    MutualKnn,
+    Pc1AbsCorr,
+    ProcrustesSimilarity,
+    RidgeDecoder,
+    CkaTokens,
+    SvccaTokens,
+    ProcrustesTokens,
+    RidgePredictivity,
+    RsaTokens,
+    MutualKnnTokens,
 )

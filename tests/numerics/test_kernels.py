@@ -5,7 +5,16 @@ import pytest
 from scipy.stats import special_ortho_group
 
 from saeuniv.numerics import kernels
-from saeuniv.numerics.kernels import debiased_cka, debiased_cka_of_grams, gram
+from saeuniv.numerics.kernels import (
+    debiased_cka,
+    debiased_cka_moments,
+    debiased_cka_of_grams,
+    gram,
+    pc1_moments,
+    permutation_moments,
+    repaired_debiased_cka,
+)
+from saeuniv.numerics.subspace import first_component, pc1_abs_corr, svcca_basis
 
 
 def gaussian(n: int, d: int, seed: int) -> np.ndarray:
@@ -129,3 +138,88 @@ def test_cka_of_rows_all_equally_far_apart_is_undefined(d: int) -> None:
     flat = np.linalg.svd(x - x.mean(axis=0))[0][:, :19]
     for corners in (x, flat):
         assert debiased_cka(corners, gaussian(20, d, 12)) is None
+
+
+@pytest.mark.parametrize(("n", "d_a", "d_b"), [(40, 6, 9), (60, 80, 90), (900, 100, 120)])
+def test_cka_of_a_pairing_at_random_is_that_of_the_rows_in_this_order(n: int, d_a: int, d_b: int) -> None:
+    # Through rows by rows, and through columns by columns in double and single precision.
+    x = gaussian(n, d_a, 13) + 3.0
+    y = x @ gaussian(d_a, d_b, 14) + gaussian(n, d_b, 15)
+    repaired = repaired_debiased_cka(x, y)
+    for order in (np.arange(n), *(np.random.default_rng(seed).permutation(n) for seed in range(3))):
+        assert repaired(order) == pytest.approx(debiased_cka(x, y[order]), abs=1e-7 if n == 900 else 1e-9)
+
+
+def test_many_rows_are_paired_at_random_without_a_matrix_of_rows_by_rows(monkeypatch) -> None:
+    monkeypatch.setattr(kernels, "gram", lambda x: pytest.fail("made an n x n matrix"))
+    x, y = related(9000, 16)
+    assert repaired_debiased_cka(x, y)(np.arange(9000)) == pytest.approx(debiased_cka(x, y), abs=1e-9)
+
+
+def test_pairings_of_a_side_without_structure_have_no_cka() -> None:
+    for d in (3, 90):
+        assert repaired_debiased_cka(np.ones((20, d)), gaussian(20, d, 17))(np.arange(20)) is None
+
+
+def simulated(statistic, n: int, draws: int) -> np.ndarray:
+    rng = np.random.default_rng(18)
+    return np.array([statistic(rng.permutation(n)) for _ in range(draws)])
+
+
+def heavy(n: int, d: int, seed: int) -> np.ndarray:
+    """Rows of very different lengths, as in sparse latents."""
+    return gaussian(n, d, seed) * np.random.default_rng(seed).lognormal(sigma=1.0, size=(n, 1))
+
+
+def test_moments_over_pairings_are_those_of_twenty_thousand_pairings() -> None:
+    x, y = heavy(60, 5, 19), heavy(60, 4, 20)
+    mean_free = [z - z.mean(axis=0) for z in (x, y)]
+    draws = simulated(lambda order: np.linalg.norm(mean_free[0].T @ mean_free[1][order]) ** 2, 60, 20_000)
+    moments = permutation_moments(x + 5.0, y - 1.0)
+    assert moments.mean == pytest.approx(draws.mean(), abs=4 * draws.std() / np.sqrt(20_000))
+    assert moments.std == pytest.approx(draws.std(), rel=0.05)
+
+
+@pytest.mark.parametrize("n", [4, 5])
+def test_moments_over_pairings_are_exact_over_all_of_them(n: int) -> None:
+    x, y = heavy(n, 3, 21), heavy(n, 2, 22)
+    mean_free = [z - z.mean(axis=0) for z in (x, y)]
+    values = [np.linalg.norm(mean_free[0].T @ mean_free[1][list(p)]) ** 2 for p in permutations(range(n))]
+    moments = permutation_moments(x, y)
+    assert (moments.mean, moments.std) == pytest.approx((np.mean(values), np.std(values)), rel=1e-9)
+    debiased = [debiased_cka(x, y[list(p)]) for p in permutations(range(n))]
+    exact = debiased_cka_moments(n)
+    assert (np.mean(debiased), np.std(debiased)) == pytest.approx((exact.mean, exact.std), abs=1e-9)
+
+
+def test_debiased_cka_over_pairings_has_the_same_moments_whatever_the_rows() -> None:
+    for x, y in ((heavy(60, 5, 23), heavy(60, 4, 24)), (gaussian(60, 90, 25), gaussian(60, 2, 26))):
+        draws = simulated(repaired_debiased_cka(x, y), 60, 10_000)
+        moments = debiased_cka_moments(60)
+        assert draws.mean() == pytest.approx(moments.mean, abs=4 * moments.std / 100)
+        assert draws.std() == pytest.approx(moments.std, rel=0.06)
+    assert debiased_cka_moments(200).std == pytest.approx(0.0071, abs=1e-4)
+
+
+def test_moments_of_orthonormal_bases_give_the_mean_squared_canonical_correlation() -> None:
+    bases = [svcca_basis(gaussian(100, d, d), variance_kept=1.0) for d in (7, 12)]
+    assert permutation_moments(*bases).mean / 7 == pytest.approx(12 / 99, rel=1e-12)
+
+
+def test_the_first_components_of_pairings_at_random_correlate_as_the_folded_normal() -> None:
+    x, y = first_component(gaussian(100, 8, 27)), first_component(gaussian(100, 9, 28))
+    draws = simulated(lambda order: pc1_abs_corr(x, y._replace(direction=y.direction[order])), 100, 5_000)
+    moments = pc1_moments(100)
+    assert draws.mean() == pytest.approx(moments.mean, rel=0.1)
+    assert draws.std() == pytest.approx(moments.std, rel=0.1)
+    assert moments.mean == pytest.approx(np.sqrt(2 / (np.pi * 100)), rel=0.01)
+
+
+def test_moments_of_fewer_than_four_pairs_are_refused() -> None:
+    for moments in (debiased_cka_moments, pc1_moments):
+        with pytest.raises(ValueError, match=r"rows: expected at least 4 pairs of rows, got 3"):
+            moments(3)
+    with pytest.raises(ValueError, match=r"rows: expected at least 4"):
+        permutation_moments(gaussian(3, 2, 0), gaussian(3, 2, 1))
+    with pytest.raises(ValueError, match=r"y: expected 5 rows, those of x, got 4"):
+        permutation_moments(gaussian(5, 2, 0), gaussian(4, 2, 1))

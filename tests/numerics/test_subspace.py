@@ -5,7 +5,19 @@ import pytest
 from scipy.linalg import subspace_angles
 from scipy.stats import special_ortho_group
 
-from saeuniv.numerics.subspace import Svcca, centred, svcca, svcca_basis
+from saeuniv.numerics import subspace
+from saeuniv.numerics.subspace import (
+    Svcca,
+    centred,
+    first_component,
+    nuclear_norm,
+    pc1_abs_corr,
+    principal_scores,
+    repaired_nuclear_norm,
+    repaired_svcca,
+    svcca,
+    svcca_basis,
+)
 
 
 def compare(x: np.ndarray, y: np.ndarray, variance_kept: float = 0.99) -> Svcca:
@@ -138,6 +150,96 @@ def test_centring_keeps_small_variance_on_a_large_mean() -> None:
 def test_a_fraction_outside_its_range_is_refused(variance_kept: float) -> None:
     with pytest.raises(ValueError, match=r"variance_kept=.*: expected a fraction in \(0, 1\]"):
         svcca_basis(np.eye(3), variance_kept=variance_kept)
+
+
+@pytest.mark.parametrize("shape", [(90, 20, 30), (600, 170, 190), (500, 260, 120)])
+def test_svcca_of_a_pairing_at_random_is_that_of_its_singular_values(shape) -> None:
+    # The larger two are multiplied in single precision.
+    n, d_a, d_b = shape
+    assert (n * d_a * d_b >= subspace._SINGLE_FROM) == (n > 90)
+    bases = [svcca_basis(spread(n, d, d) + 0.02, variance_kept=1.0) for d in (d_a, d_b)]
+    repaired = repaired_svcca(*bases)
+    for seed in range(3):
+        order = np.random.default_rng(seed).permutation(n)
+        assert repaired(order) == pytest.approx(svcca(bases[0], bases[1][order]).similarity, abs=1e-7)
+    same = repaired_svcca(bases[0], bases[0])(np.arange(n))
+    assert same == pytest.approx(1.0, abs=1e-7)
+    assert same <= 1
+
+
+def test_svcca_of_a_side_without_variance_is_zero_however_paired() -> None:
+    assert (
+        repaired_svcca(np.zeros((9, 0)), svcca_basis(gaussian(9, 3, 0), variance_kept=1.0))(np.arange(9)) == 0
+    )
+
+
+def test_the_nuclear_norm_is_the_sum_of_singular_values() -> None:
+    for shape in ((30, 50), (50, 30), (1, 4)):
+        x = gaussian(*shape, 17)
+        assert nuclear_norm(x) == pytest.approx(np.linalg.svd(x)[1].sum(), rel=1e-12)
+    # Of rank 3: the other 97 add nothing, although each is a rounding error whose root is 1e-8.
+    low = gaussian(100, 3, 18) @ gaussian(3, 100, 19)
+    assert nuclear_norm(low) == pytest.approx(np.linalg.svd(low)[1].sum(), rel=1e-9)
+    assert nuclear_norm(np.zeros((3, 2))) == 0
+
+
+def test_the_nuclear_norm_of_more_columns_than_rows_is_that_of_their_principal_scores() -> None:
+    x, y = gaussian(150, 400, 20), gaussian(150, 500, 21)
+    order = np.random.default_rng(0).permutation(150)
+    scores = [principal_scores(z) for z in (x, y)]
+    assert [each.shape for each in scores] == [(150, 149), (150, 149)]
+    expected = np.linalg.svd(centred(x).T @ centred(y)[order], compute_uv=False).sum()
+    assert repaired_nuclear_norm(*scores)(order) == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize("shape", [(60, 10), (10, 60)])
+def test_principal_scores_are_a_rotation_of_the_centred_rows(shape) -> None:
+    x = gaussian(*shape, 22)
+    scores = principal_scores(x)
+    np.testing.assert_allclose(scores @ scores.T, centred(x) @ centred(x).T, atol=1e-10)
+    assert scores.shape[1] == 10 if shape[1] == 10 else 9
+    assert principal_scores(np.ones(shape)).shape == (shape[0], 0)
+
+
+def test_one_direction_with_a_fifth_of_the_variance_makes_the_first_components_alike() -> None:
+    shared = gaussian(2000, 1, 23)
+    sides = []
+    for seed in (24, 25):
+        x = gaussian(2000, 512, seed)
+        x[:, :1] = shared * np.sqrt(0.2 / 0.8 * 511)
+        sides.append(x @ rotation(512) if seed == 24 else x)
+    assert np.var(sides[1][:, 0]) / np.var(sides[1], axis=0).sum() == pytest.approx(0.2, abs=0.02)
+    assert pc1_abs_corr(*(first_component(x) for x in sides)) > 0.98
+    # All components together hardly notice it.
+    assert compare(sides[0], sides[1]).similarity < 0.75
+
+
+@pytest.mark.parametrize("shape", [(200, 30), (30, 200)])
+def test_the_first_component_is_the_first_left_singular_vector(shape) -> None:
+    x, y = spread(*shape, 26), spread(*shape, 27)
+    first = [np.linalg.svd(z - z.mean(axis=0))[0][:, 0] for z in (x, y)]
+    found = pc1_abs_corr(first_component(x), first_component(y))
+    assert found == pytest.approx(abs(np.corrcoef(*first)[0, 1]), abs=1e-9)
+    singular = np.linalg.svd(x - x.mean(axis=0))[1]
+    assert first_component(x).gap == pytest.approx(1 - (singular[1] / singular[0]) ** 2)
+
+
+def test_the_first_component_ignores_rotation_scale_and_translation_but_not_a_stretched_axis() -> None:
+    x, y = spread(300, 40, 28), spread(300, 40, 28) + 0.3 * gaussian(300, 40, 29)
+    value = pc1_abs_corr(first_component(x), first_component(y))
+    moved = -3.0 * y @ rotation(40) + 5.0
+    assert pc1_abs_corr(first_component(x), first_component(moved)) == pytest.approx(value, abs=1e-9)
+    assert pc1_abs_corr(first_component(x), first_component(x)) == pytest.approx(1.0, abs=1e-12)
+    stretched = y * np.geomspace(1, 100, 40)
+    assert pc1_abs_corr(first_component(x), first_component(stretched)) < value / 2
+
+
+def test_no_component_is_the_first_where_two_have_the_same_variance() -> None:
+    circle = np.stack([f(np.arange(12) * np.pi / 6) for f in (np.cos, np.sin)], axis=1)
+    for degenerate in (circle, np.ones((5, 3)), np.zeros((0, 2))):
+        assert not first_component(degenerate).is_defined
+    assert first_component(circle * [1.0, 1.001]).is_defined
+    assert first_component(gaussian(5, 1, 30)).gap == 1
 
 
 def test_a_basis_of_matched_decoders_takes_at_most_two_milliseconds() -> None:

@@ -1,20 +1,16 @@
 """CKA and SVCCA of matched decoder directions: what they are of, what they ignore, and their nulls."""
 
-import dataclasses
-
 import numpy as np
 import pytest
 import scipy.linalg
-import scipy.optimize
 import scipy.sparse as sp
 
 from saeuniv.alignments import Hungarian, MaxCorr, MutualNn
-from saeuniv.compare import summarise, with_matches
+from saeuniv.compare import summarise
 from saeuniv.config import Condition
-from saeuniv.metrics import Cka, Svcca
+from saeuniv.metrics import Cka, MutualKnn, Pc1AbsCorr, ProcrustesSimilarity, RidgeDecoder, Rsa, Svcca
 from saeuniv.metrics.base import PERMUTATION, SELECTION_SHIFT, WITHIN_TOKEN_SHUFFLE
-from saeuniv.numerics.nulls import shifted_correlations_bytes
-from tests.synthetic import dense_partial, matched_pair, streams
+from tests.synthetic import best_assignment, dense_partial, matched_pair, streams
 
 D_A, D_B = 9, 6
 METRICS = [Cka(), Svcca()]
@@ -87,9 +83,9 @@ def d1(pair):
 def test_the_value_is_that_of_unit_directions_of_the_pairs_chosen_on_d1(data, metric):
     decoders = related(data)
     pair, found = measure(data, metric, decoders)
-    index = scipy.optimize.linear_sum_assignment(-dense_partial(*d1(pair)))
+    index = best_assignment(pair.matches["both"], dense_partial(*d1(pair)))
     x, y = (rows[i] for rows, i in zip(unit_rows(pair, decoders), index, strict=True))
-    assert found["both"].value == pytest.approx(ORACLES[metric.name](x, y), abs=1e-9)
+    assert found["both"].value == pytest.approx(ORACLES[metric.name](x, y), abs=1e-6)
     assert found["both"].n_matches == len(x) and set(found) == {"both"}
     assert 0.1 < found["both"].value < 0.9
 
@@ -98,7 +94,7 @@ def test_the_value_is_that_of_unit_directions_of_the_pairs_chosen_on_d1(data, me
 def test_a_model_compared_with_itself_scores_one(data, metric):
     a = related(data)[0]
     _, found = measure(data._replace(b=data.a), metric, (a, a))
-    assert found["both"].value == pytest.approx(1.0, abs=1e-9)
+    assert found["both"].value == pytest.approx(1.0, abs=1e-6)
 
 
 @pytest.mark.parametrize("metric", METRICS, ids=name)
@@ -108,9 +104,9 @@ def test_the_value_ignores_rotation_and_the_length_of_each_direction(data, metri
     rotation = np.linalg.qr(rng.standard_normal((D_B, D_B)))[0]
     lengths = rng.lognormal(sigma=2, size=(len(b), 1))
     before, after = (measure(data, metric, (a, each))[1]["both"] for each in (b, lengths * (b @ rotation)))
-    assert after.value == pytest.approx(before.value, abs=1e-9)
+    assert after.value == pytest.approx(before.value, abs=1e-6)
     for null in before.nulls:
-        np.testing.assert_allclose(after.nulls[null], before.nulls[null], atol=1e-9)
+        np.testing.assert_allclose(after.nulls[null], before.nulls[null], atol=1e-6)
 
 
 @pytest.mark.parametrize("metric", METRICS, ids=name)
@@ -119,7 +115,7 @@ def test_the_value_follows_latents_that_change_places(data, metric):
     order = np.random.default_rng(2).permutation(len(b))
     moved = data._replace(b=sp.csr_array(data.b.toarray()[:, order]))
     before = measure(data, metric, (a, b))[1]["both"].value
-    assert measure(moved, metric, (a, b[order]))[1]["both"].value == pytest.approx(before, abs=1e-9)
+    assert measure(moved, metric, (a, b[order]))[1]["both"].value == pytest.approx(before, abs=1e-6)
     lost = measure(moved, metric, (a, b))[1]["both"].value
     assert lost < before - 0.05
 
@@ -143,7 +139,8 @@ def test_the_selection_aware_null_shifts_d1_matches_again_and_measures_again(dat
     assert len(null) == len(pair.draws.selection_shifts) == 19
     for draw in (0, 5, 18):
         moved = np.roll(y, -pair.draws.selection_shifts[draw] * data.positions, axis=0)
-        i, j = scipy.optimize.linear_sum_assignment(-dense_partial(x, moved, token))
+        drawn = pair.null_matches[SELECTION_SHIFT][draw]["both"]
+        i, j = best_assignment(drawn, dense_partial(x, moved, token))
         assert null[draw] == pytest.approx(ORACLES[metric.name](rows[0][i], rows[1][j]), abs=1e-6)
     assert summarise(metric, found["both"], Hungarian(), confidence=0.95).p_value == 0.05
 
@@ -158,7 +155,7 @@ def test_the_permutation_null_pairs_the_same_rows_anew(data, metric):
     for draw in (0, 7, 18):
         order = np.random.default_rng([0, draw]).permutation(len(matching.index_a))
         expected = ORACLES[metric.name](rows[0][matching.index_a], rows[1][matching.index_b][order])
-        assert null[draw] == pytest.approx(expected, abs=1e-9)
+        assert null[draw] == pytest.approx(expected, abs=1e-6)
 
 
 def test_the_within_token_shuffle_is_given_for_cka_alone(data):
@@ -168,11 +165,47 @@ def test_the_within_token_shuffle_is_given_for_cka_alone(data):
     rows = unit_rows(pair, decoders)
     drawn = found["both"].nulls[WITHIN_TOKEN_SHUFFLE]
     assert len(drawn) == 3
-    for value, (shuffle, _) in zip(drawn, pair.draws.shuffles, strict=True):
-        i, j = scipy.optimize.linear_sum_assignment(-dense_partial(x, y[shuffle], token))
-        assert value == pytest.approx(cka_oracle(rows[0][i], rows[1][j]), abs=1e-9)
+    matched = pair.null_matches[WITHIN_TOKEN_SHUFFLE]
+    for value, matches, (shuffle, _) in zip(drawn, matched, pair.draws.shuffles, strict=True):
+        i, j = best_assignment(matches["both"], dense_partial(x, y[shuffle], token))
+        assert value == pytest.approx(cka_oracle(rows[0][i], rows[1][j]), abs=1e-6)
     _, found = measure(data, Svcca(), decoders)
     assert set(found["both"].nulls) == {SELECTION_SHIFT, PERMUTATION}
+
+
+ALL = [*METRICS, Rsa(), Rsa(max_pairs=10, rows=8), MutualKnn(k=3), Pc1AbsCorr(), ProcrustesSimilarity()]
+
+
+@pytest.mark.parametrize("lost", ["none", "of_a", "of_b"])
+@pytest.mark.parametrize("metric", [*ALL, RidgeDecoder()], ids=name)
+def test_a_null_draw_is_what_its_pairs_give_prepared_from_the_beginning(data, metric, lost):
+    sides = {"of_a": {"a": data.a[:, :45]}, "of_b": {"b": data.b[:, :45]}}.get(lost, {})
+    decoders = related(data)
+    pair, by_direction = measure(data._replace(**sides), metric, cut(decoders, sides))
+    directions = ["a_to_b", "b_to_a"] if metric.name == "ridge_decoder" else ["both"]
+    for direction in directions:
+        null = by_direction[direction].nulls[SELECTION_SHIFT]
+        for draw in (0, 11):
+            matching = pair.null_matches[SELECTION_SHIFT][draw]["both"]
+            rows = pair.a.decoder[matching.index_a], pair.b.decoder[matching.index_b]
+            x, y = (metric.prepare(each) for each in (rows if direction != "b_to_a" else rows[::-1]))
+            again = metric.compare(x, y, permutation=None)
+            assert null[draw] == pytest.approx(again.value, abs=1e-7)
+
+
+def cut(decoders, sides):
+    a, b = decoders
+    return a[: 45 if "a" in sides else None], b[: 45 if "b" in sides else None]
+
+
+@pytest.mark.parametrize(("lost", "prepared"), [("none", 2), ("of_a", 2 + 22), ("of_b", 2 + 22)])
+def test_a_side_whose_latents_are_those_observed_is_prepared_once(data, lost, prepared, monkeypatch):
+    """22 draws are matched again; only the side with latents to spare has others."""
+    sides = {"of_a": {"a": data.a[:, :45]}, "of_b": {"b": data.b[:, :45]}}.get(lost, {})
+    count, prepare = [], Cka.prepare
+    monkeypatch.setattr(Cka, "prepare", lambda self, rows: count.append(len(rows)) or prepare(self, rows))
+    measure(data._replace(**sides), Cka(), cut(related(data), sides))
+    assert len(count) == prepared
 
 
 @pytest.mark.parametrize(("n_latents", "reason"), [(3, "too_few_matches"), (4, "")])
@@ -198,7 +231,8 @@ def test_svcca_is_undefined_up_to_k_a_plus_k_b_matches_and_flagged_up_to_three_t
     decoders = tuple(rng.standard_normal((n_latents, d)) for d in (D_A, D_B))
     _, found = measure(some, metric, decoders)
     assert found["both"].n_matches == n_latents
-    assert (found["both"].reason, found["both"].flags) == (reason, flags)
+    said = tuple(flag for flag in found["both"].flags if "=" not in flag)
+    assert (found["both"].reason, said) == (reason, flags)
 
 
 def test_directions_without_structure_have_no_cka():
@@ -229,18 +263,6 @@ def test_fewer_admissible_shifts_than_draws_leave_p_empty(data):
     # 80 sequences on D1 and documents of 2: shifts 2..78.
     assert row.null_draws == 77 and row.value is not None
     assert (row.p_value, row.calibrated) == (None, None) and "few_shifts" in row.reason
-
-
-def test_a_null_that_takes_too_much_memory_is_not_drawn_and_leaves_p_empty(data):
-    metric = Svcca()
-    pair = matched_pair(data, Hungarian(), metric, decoders=related(data))
-    needed = shifted_correlations_bytes(pair.a.halves[0], pair.b.halves[0], condition="token")
-    for limit, reason in ((needed, ""), (needed - 1, "too_many_latents")):
-        limited = dataclasses.replace(pair, draws=pair.draws._replace(max_null_bytes=limit))
-        (measured,) = metric.measure(with_matches(limited, Hungarian(), (metric,)))
-        row = summarise(metric, measured, Hungarian(), confidence=0.95)
-        assert row.value is not None and (row.p_value is None) == bool(reason)
-        assert row.reason == ";".join(filter(None, [reason, "needs_rematching"]))
 
 
 def test_a_null_with_undefined_draws_leaves_p_empty():
