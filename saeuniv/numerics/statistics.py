@@ -30,7 +30,51 @@ def p_value(value: float, null_draws: Float[np.ndarray, " draws"]) -> float:
         ValueError: if there is no draw, or one is not finite.
     """
     _require_draws(null_draws, least=1, why="a p-value needs one")
+    if not math.isfinite(value):
+        raise ValueError(f"value: expected a finite number, got {value}. An undefined value has no p.")
     return (1 + int((null_draws >= value).sum())) / (1 + len(null_draws))
+
+
+def excess(value: float, null_draws: Float[np.ndarray, " draws"]) -> float:
+    """Value minus mean of the draws, signed, in the unit of the value: the effect size, 0 without relation.
+
+    Not clipped and not divided, so that it may be averaged over cells and compared between them.
+
+    Raises:
+        ValueError: if there is no draw, or one is not finite.
+    """
+    _require_draws(null_draws, least=1, why="the mean of none is not defined")
+    return value - float(null_draws.mean())
+
+
+def z_score(value: float, null_draws: Float[np.ndarray, " draws"]) -> float | None:
+    """`excess` over the standard deviation (ddof 1) of the draws; None where they do not vary.
+
+    No effect size: it grows with the amount of text. Unchanged by shifting or scaling value and draws.
+
+    Raises:
+        ValueError: if there are fewer than two draws, or one is not finite.
+    """
+    _require_draws(null_draws, least=2, why="the spread of one is not defined")
+    # Equal draws may differ from their mean by rounding, which is no spread.
+    return excess(value, null_draws) / float(null_draws.std(ddof=1)) if np.ptp(null_draws) > 0 else None
+
+
+def seed_ceiling_scaled(
+    value: float, null_draws: Float[np.ndarray, " draws"], *, ceiling: float
+) -> float | None:
+    """(value - null mean) / (ceiling - null mean): 0 as the null, 1 as alike as what `ceiling` compares.
+
+    `ceiling` is the same metric between two dictionaries of one model that differ in their seed alone: 1 is
+    rarely attainable, and this says how much of the attainable is there. Signed and not clipped: above 1
+    where the models are more alike than two dictionaries of one. None where the ceiling is not above the
+    null mean, as there is then nothing to take a share of.
+
+    Raises:
+        ValueError: if there is no draw, or one is not finite.
+    """
+    attainable = excess(ceiling, null_draws)
+    return excess(value, null_draws) / attainable if attainable > 0 else None
 
 
 def calibrated(value: float, null_draws: Float[np.ndarray, " draws"], *, level: float) -> float:

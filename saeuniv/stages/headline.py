@@ -9,9 +9,10 @@ _FALSE_DISCOVERY_RATE = 0.05
 
 
 def headline(rows: list[Row], metric: str) -> dict[str, object]:
-    """Mean and largest value of a metric, the control's mean, and rejections.
+    """Mean and largest value of a metric, the control's mean, rejections and the smallest q-values.
 
-    Over the layer pairs where the metric is defined and was computed: `layer_pairs` says how many.
+    Over the layer pairs where the metric is defined and was computed: `layer_pairs` says how many, and
+    `tested` how many of them have a p: the family. What rests on draws is in `grid_summary`.
     """
     chosen = [(row, row.value) for row in rows if row.metric == metric and row.value is not None]
     if not chosen:
@@ -19,13 +20,17 @@ def headline(rows: list[Row], metric: str) -> dict[str, object]:
     best = max(chosen, key=lambda item: item[1])[0]
     control = [row.control for row, _ in chosen if row.control is not None]
     p = np.array([row.p_value for row, _ in chosen if row.p_value is not None], dtype=np.float64)
+    q_bh, q_by = benjamini_hochberg(p), benjamini_yekutieli(p)
     return {
         "layer_pairs": len(chosen),
+        "tested": len(p),
         "mean": float(np.mean([value for _, value in chosen])),
         "max": best.value,
         "max_at": [best.layer_a, best.layer_b],
         "control_mean": float(np.mean(control)) if control else None,
         # Layer pairs depend on one another: Benjamini-Yekutieli holds whatever the dependence.
-        "rejected_bh": int((benjamini_hochberg(p) <= _FALSE_DISCOVERY_RATE).sum()),
-        "rejected_by": int((benjamini_yekutieli(p) <= _FALSE_DISCOVERY_RATE).sum()),
+        "rejected_bh": int((q_bh <= _FALSE_DISCOVERY_RATE).sum()),
+        "rejected_by": int((q_by <= _FALSE_DISCOVERY_RATE).sum()),
+        "smallest_q_bh": float(q_bh.min()) if len(p) else None,
+        "smallest_q_by": float(q_by.min()) if len(p) else None,
     }

@@ -14,6 +14,7 @@ from saeuniv.config import Eligibility, Tracking, canonical_json, plain
 from saeuniv.metrics import MetricMethod
 from saeuniv.results import FORMAT_VERSION, Row, is_written, write_results, write_status
 from saeuniv.stages.described import Described
+from saeuniv.stages.grid import grid_summaries
 from saeuniv.stages.headline import headline
 from saeuniv.stages.provenance import provenance
 from saeuniv.stages.rows import PairScores, missing_scores, null_rows, result_rows
@@ -143,7 +144,8 @@ class Report(Task):
             raise ValueError(f"{self.label}: nothing to report. {missing}")
         rows = result_rows(pairs, self.described)
         progress(1, 3)
-        summary = self._summary(rows) | self._provenance(pairs)
+        grids = grid_summaries(pairs, confidence=self.described.confidence, seed=self.described.seed)
+        summary = self._summary(rows) | self._provenance(pairs) | {"grid": grids}
         results = write_results(
             self.folder,
             rows=rows,

@@ -4,6 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import false_discovery_control, kstest
 
+from saeuniv.numerics.grid import draws_needed
 from saeuniv.numerics.statistics import (
     Interval,
     benjamini_hochberg,
@@ -11,8 +12,11 @@ from saeuniv.numerics.statistics import (
     calibrated,
     document_weights,
     effective_documents,
+    excess,
     p_value,
     percentile_interval,
+    seed_ceiling_scaled,
+    z_score,
 )
 
 p_lists = st.lists(st.floats(0, 1), min_size=1, max_size=30).map(np.array)
@@ -31,6 +35,36 @@ def test_p_values_of_a_true_null_are_uniform() -> None:
     p = np.array([p_value(float(row[0]), row[1:]) for row in draws])
     assert kstest(p, "uniform").pvalue > 0.01
     assert 0.02 <= (p <= 0.05).mean() <= 0.09
+
+
+def test_excess_and_z_are_the_distance_from_the_null_signed() -> None:
+    draws = np.array([0.1, 0.2, 0.3])
+    assert excess(0.5, draws) == pytest.approx(0.3)
+    assert excess(0.1, draws) == pytest.approx(-0.1)
+    assert z_score(0.5, draws) == pytest.approx(3.0)
+    scaled = z_score(7 * 0.5 - 2, 7 * draws - 2)
+    assert scaled == pytest.approx(3.0)
+
+
+def test_draws_that_do_not_vary_have_no_z() -> None:
+    assert z_score(0.5, np.full(7, 0.1)) is None
+    with pytest.raises(ValueError, match="expected at least 2, got 1; the spread of one"):
+        z_score(0.5, np.zeros(1))
+
+
+def test_excess_of_true_nulls_averages_zero_where_calibrated_does_not() -> None:
+    draws = np.random.default_rng(5).uniform(size=(2000, 100))
+    mean = np.mean([excess(float(row[0]), row[1:]) for row in draws])
+    assert abs(mean) < 3 * 0.29 / np.sqrt(2000)
+    assert np.mean([calibrated(float(row[0]), row[1:], level=0.05) for row in draws]) > 0.01
+
+
+def test_the_share_of_the_seed_ceiling_is_zero_at_the_null_and_one_at_the_ceiling() -> None:
+    draws = np.array([0.1, 0.3])
+    for value, share in ((0.2, 0.0), (0.7, 1.0), (0.45, 0.5), (0.95, 1.5), (0.1, -0.2)):
+        assert seed_ceiling_scaled(value, draws, ceiling=0.7) == pytest.approx(share)
+    assert seed_ceiling_scaled(0.5, draws, ceiling=0.2) is None
+    assert seed_ceiling_scaled(0.5, draws, ceiling=0.1) is None
 
 
 def test_calibrated_uses_the_quantile_that_includes_the_value() -> None:
@@ -115,6 +149,28 @@ def test_false_discovery_rate_is_kept_with_eighty_percent_true_nulls() -> None:
     assert np.mean(rates) <= 0.05
 
 
+@pytest.mark.parametrize(("ours", "draws"), [(benjamini_hochberg, 319), (benjamini_yekutieli, 1081)])
+def test_false_discovery_rate_is_kept_on_grids_whose_cells_share_layers_and_shifts(ours, draws: int) -> None:
+    """As few draws as one rejection needs, noise of layers shared by rows and columns, 80 % true nulls."""
+    assert draws == draws_needed(16, 0.05, dependence="any" if ours is benjamini_yekutieli else "positive")
+    rng = np.random.default_rng(6)
+    aligned = np.zeros((4, 4), bool)
+    aligned[[0, 1, 2], [0, 1, 2]] = True
+    rates, found = [], []
+    for _ in range(300):
+        shapes = ((1 + draws, 4, 4), (1 + draws, 4, 1), (1 + draws, 1, 4))
+        noise = sum(rng.standard_normal(shape) for shape in shapes)
+        values, null = (noise[0] + 8 * aligned).ravel(), noise[1:].reshape(draws, 16)
+        p = np.array([p_value(float(value), null[:, cell]) for cell, value in enumerate(values)])
+        rejected = ours(p) <= 0.05
+        rates.append((rejected & ~aligned.ravel()).sum() / max(rejected.sum(), 1))
+        found.append(rejected[aligned.ravel()].mean())
+    assert np.mean(rates) <= 0.05
+    assert np.mean(found) > 0.5
+    if ours is benjamini_hochberg:
+        assert np.mean(rates) == pytest.approx(0.05 * 13 / 16, abs=0.02)
+
+
 def test_weights_are_counts_that_sum_to_the_documents_of_each_half() -> None:
     first, second = document_weights((30, 50), draws=200, seed=0)
     assert first.shape == (200, 30)
@@ -157,6 +213,27 @@ def test_intervals_over_documents_cover_the_mean_of_clustered_data_and_intervals
     assert 0.93 <= np.mean([low <= 0 <= high for low, high in intervals]) <= 0.97
     naive = 1.96 * values.std(axis=(1, 2)) / np.sqrt(documents * rows)
     assert (np.abs(values.mean(axis=(1, 2))) <= naive).mean() < 0.8
+
+
+def test_intervals_of_a_ratio_cover_it_with_documents_of_unequal_length() -> None:
+    """A correlation is a ratio of sums over documents: weights times sums, as the metrics compute it."""
+    replicates, documents = 500, 150
+    rng = np.random.default_rng(7)
+    weights, _ = document_weights((documents, 1), draws=400, seed=8)
+    covered, naive = [], []
+    for _ in range(replicates):
+        rows = rng.integers(2, 15, size=documents)
+        document = np.repeat(np.arange(documents), rows)
+        x, y = rng.standard_normal((2, documents))[:, document] + rng.standard_normal((2, len(document)))
+        y = 0.5 * x + y * np.sqrt(0.75)
+        xy, xx, yy = (np.bincount(document, weights=each) for each in (x * y, x * x, y * y))
+        draws = weights @ xy / np.sqrt((weights @ xx) * (weights @ yy))
+        low, high = percentile_interval(draws, confidence=0.95)
+        covered.append(low <= 0.5 <= high)
+        error = 1.96 * 0.75 / np.sqrt(len(document))
+        naive.append(abs(xy.sum() / np.sqrt(xx.sum() * yy.sum()) - 0.5) <= error)
+    assert 0.93 <= np.mean(covered) <= 0.97
+    assert np.mean(naive) < 0.8
 
 
 def test_percentile_interval_cuts_equal_tails() -> None:

@@ -24,6 +24,9 @@ def test_headline_counts_rejections_under_independence_and_under_any_dependence(
     )
     found = headline(list(results.rows), "partial_correlation")
     assert (found["rejected_bh"], found["rejected_by"], found["layer_pairs"]) == (4, 0, 4)
+    assert found["tested"] == 4
+    assert found["smallest_q_bh"] == pytest.approx(0.04)
+    assert found["smallest_q_by"] == pytest.approx(0.04 * 25 / 12)
     assert found["mean"] == pytest.approx(0.25)
     assert (found["max"], found["max_at"]) == (pytest.approx(0.4), ["1", "1"])
     assert found["control_mean"] == pytest.approx(0.05)
@@ -39,3 +42,14 @@ def test_the_headline_is_over_what_was_computed(make_results: Callable[..., Resu
     results = make_results(lambda metric, i, j: missing if i == j else {"value": 0.2, "control": None}, 2, 2)
     found = headline(list(results.rows), "partial_correlation")
     assert (found["layer_pairs"], found["mean"], found["control_mean"]) == (2, pytest.approx(0.2), None)
+
+
+def test_layer_pairs_without_p_are_no_members_of_the_family(make_results: Callable[..., Results]) -> None:
+    results = make_results(
+        lambda metric, i, j: {"value": 0.2, "p_value": 0.03 if i == j else None, "reason": "few_shifts"}, 2, 2
+    )
+    found = headline(list(results.rows), "partial_correlation")
+    assert (found["layer_pairs"], found["tested"], found["rejected_bh"]) == (4, 2, 2)
+    none = make_results(lambda metric, i, j: {"value": 0.2, "p_value": None, "reason": "few_shifts"}, 2, 2)
+    found = headline(list(none.rows), "partial_correlation")
+    assert (found["tested"], found["rejected_by"], found["smallest_q_by"]) == (0, 0, None)
