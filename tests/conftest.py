@@ -1,11 +1,16 @@
 """Results made by hand, for the tests of results, report and tracking."""
 
 import dataclasses
+import os
+import sys
 from collections.abc import Callable
 
 import pytest
 
 from saeuniv.results import NullRow, Results, Row
+
+# Compiled once for all stores that tests make, and for the processes that they start.
+os.environ.setdefault("NUMBA_CACHE_DIR", os.path.join(sys.prefix, "numba"))
 
 _ROW = Row(
     comparison="tiny_s0-tiny_s1-hungarian-0123abcd",
@@ -103,3 +108,10 @@ def make_results(make_row) -> Callable[..., Results]:
         return Results(tuple(rows), nulls, layers_a, layers_b, {}, "a: tiny_s0\n")
 
     return make
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Two processes share the tests by file; those of tests/pipeline stay together with what they train."""
+    for item in items:
+        folder = item.path.parent.name
+        item.add_marker(pytest.mark.xdist_group(folder if folder == "pipeline" else str(item.path)))
