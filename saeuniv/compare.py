@@ -31,7 +31,7 @@ from saeuniv.numerics.dictionary_similarity import DictionaryParameters
 from saeuniv.numerics.latents import Floors, prepare_layer
 from saeuniv.numerics.rows import make_halves
 from saeuniv.numerics.sparse_latents import require_latents
-from saeuniv.numerics.statistics import calibrated, p_value, percentile_interval
+from saeuniv.numerics.statistics import calibrated, excess, p_value, percentile_interval, z_score
 
 # Level of the quantile behind `calibrated`, and the fewest draws that define it (Groeger et al. 2026).
 _LEVEL = 0.05
@@ -183,7 +183,6 @@ def summarise(
     judged = value is not None and len(null) > 0
     mean = float(null.mean()) if judged else None
     std = float(null.std(ddof=1)) if judged and len(null) > 1 else None
-    excess = value - mean if value is not None and mean is not None else None
     enough = judged and len(null) >= _LEAST_DRAWS
     drawn = measurement.bootstrap if value is not None else np.empty(0)
     interval = percentile_interval(drawn, confidence=confidence) if len(drawn) else None
@@ -198,11 +197,11 @@ def summarise(
         null_mean=mean,
         null_std=std,
         null_draws=len(null) if judged else 0,
-        excess=excess,
+        excess=excess(value, null) if value is not None and judged else None,
         calibrated=calibrated(value, null, level=_LEVEL)
         if value is not None and enough and "calibrated" not in empty
         else None,
-        z=excess / std if excess is not None and std else None,
+        z=z_score(value, null) if value is not None and std is not None else None,
         p_value=p_value(value, null) if value is not None and judged and "p_value" not in empty else None,
         ci_low=interval.low if interval else None,
         ci_high=interval.high if interval else None,

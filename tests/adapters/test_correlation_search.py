@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 
 from saeuniv.adapters.correlation_search import search_on
 from saeuniv.numerics.correlation import Evidence, candidates
@@ -33,9 +34,7 @@ def test_a_device_finds_the_same_partners(half_pair, evidence, shift):
         np.testing.assert_allclose(got, wanted, atol=1e-9)
 
 
-def test_a_device_that_is_not_there_is_refused(half_pair):
-    import torch
-
-    if not torch.cuda.is_available():
-        with pytest.raises(ValueError, match="device=cuda: this torch sees no GPU"):
-            search_on("cuda")(*half_pair, Evidence("pearson", "none"), top_m=5)
+def test_a_device_that_is_not_there_is_refused(half_pair, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ValueError, match="device=cuda: this torch sees no GPU"):
+        search_on("cuda")(*half_pair, Evidence("pearson", "none"), top_m=5)

@@ -185,8 +185,8 @@ def test_the_setting_of_tf32_is_left_as_it_was(tf32_setting):
     assert matmul.allow_tf32 == tf32_setting
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="this torch sees a GPU")
-def test_a_gpu_that_is_not_there_is_refused_with_what_to_choose():
+def test_a_gpu_that_is_not_there_is_refused_with_what_to_choose(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(ValueError, match=r"device=cuda: this torch sees no GPU; choose device=cpu\."):
         top(latents(0, 3), latents(1, 3), device="cuda")
 
