@@ -36,7 +36,7 @@ def store_shard(folder: Path, *, rows: int, latents: int, k: int, seed: int = 0)
     from saeuniv.adapters.dictionary import EncodedRows, FvuSums
 
     # The function the stage publishes with; what it writes is the format.
-    from saeuniv.stages.latents import save_shard
+    from saeuniv.stages.latents import ShardQuality, save_shard
     from saeuniv.store import Kind, Store
     from saeuniv.store.artifacts import artifact
 
@@ -44,11 +44,12 @@ def store_shard(folder: Path, *, rows: int, latents: int, k: int, seed: int = 0)
     indices = np.stack([_distinct(rng, latents, k) for _ in range(rows)])
     values = rng.lognormal(size=rows * k).astype(np.float32)
     encoded = EncodedRows(np.full(rows, k, np.int32), indices.ravel().astype(np.int32), values)
-    fit = FvuSums(rows, 0.0, 1.0, np.zeros(64))
+    fit, none = FvuSums(rows, 0.0, 1.0, np.zeros(64)), FvuSums(0, 0.0, 0.0, np.zeros(64))
+    quality = ShardQuality(fit, none, np.zeros(rows, dtype=bool), None)
     store = Store(folder)
     shard = artifact(Kind.latents, {"synthetic": seed}, shard=0)
     with store.publish(shard) as temporary:
-        save_shard(temporary, [encoded], fit, latents)
+        save_shard(temporary, [encoded], quality, latents)
     published = store.open(shard)
     arrays = load_file(published / "latents.safetensors")
     exact = all(np.array_equal(arrays[name], getattr(encoded, name)) for name in encoded._fields)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float32, Float64, Int, Int32
+from jaxtyping import Bool, Float, Float32, Float64, Int, Int32
 from torch import Tensor
 
 from saeuniv.adapters.language_model import LanguageModel
@@ -135,21 +135,21 @@ def check_fvu(
     model: LanguageModel,
     dictionaries: Mapping[Hookpoint, Dictionary],
     ids: Int[np.ndarray, "sequences context"],
+    keep: Bool[np.ndarray, "sequences context"],
     *,
-    skip_first: int,
     max_fvu: float,
     label: str,
 ) -> list[str]:
     """Warnings about dictionaries that fit a neighbouring hookpoint better than their own.
 
-    The first `skip_first` positions of each sequence are left out. Costs one forward pass over `ids` and
+    Positions that are not kept are left out. Costs one forward pass over `ids` and
     three reconstructions per dictionary. `label` names the dictionaries in messages.
 
     Raises:
         RefusedDictionary: with every dictionary that leaves more than `max_fvu` of its own input's
             variance unexplained, its FVU at the neighbouring hookpoints, and the lowest named.
     """
-    sums = _neighbourhood_sums(model, dictionaries, ids, skip_first)
+    sums = _neighbourhood_sums(model, dictionaries, ids, keep)
     refused: list[str] = []
     warnings: list[str] = []
     for own in dictionaries:
@@ -177,7 +177,7 @@ def _neighbourhood_sums(
     model: LanguageModel,
     dictionaries: Mapping[Hookpoint, Dictionary],
     ids: Int[np.ndarray, "sequences context"],
-    skip_first: int,
+    keep: Bool[np.ndarray, "sequences context"],
 ) -> dict[tuple[Hookpoint, Hookpoint], FvuSums]:
     """Sums of each dictionary (first of the key) at its own hookpoint and the neighbours (second)."""
     places = [(own, place) for own in dictionaries for place in (own, *own.neighbours(model.n_layers))]
@@ -187,7 +187,7 @@ def _neighbourhood_sums(
         batch = torch.from_numpy(ids[start : start + _BATCH_SEQUENCES]).long()
         activations = model.activations(batch, wanted)
         for own, place in places:
-            rows = activations[place][:, skip_first:].flatten(0, 1)
+            rows = activations[place][keep[start : start + _BATCH_SEQUENCES]]
             new = FvuSums.of(rows, dictionaries[own].reconstruct(rows))
             sums[own, place] = sums[own, place].plus(new) if (own, place) in sums else new
     return sums

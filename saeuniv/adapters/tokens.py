@@ -1,10 +1,10 @@
 """Documents as token ids: the sequences that are compared on, and the stream that is trained on."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 
 from saeuniv.adapters.corpus import Document
 
@@ -26,11 +26,20 @@ class TokenSet(NamedTuple):
     ids: Int[np.ndarray, "sequences context"]
     """int32; no sequence spans two documents, none has a BOS."""
 
+    keep: Bool[np.ndarray, "sequences context"]
+    """The positions that are rows of the comparison; the model reads the others too."""
+
     documents: Int[np.ndarray, " sequences"]
     """Index into `names`, non-decreasing."""
 
     names: tuple[str, ...]
     """The documents that gave at least one sequence."""
+
+    domains: tuple[str, ...]
+    """Where each of them is from, empty where the text does not say."""
+
+    masked: Mapping[str, int]
+    """Positions that are no rows, by the reason: first_positions ..."""
 
 
 def token_set(
@@ -39,8 +48,11 @@ def token_set(
     *,
     context_length: int,
     max_sequences_per_document: int,
+    skip_first: int,
 ) -> TokenSet:
     """The first whole sequences of each document, at most `max_sequences_per_document`; rests are dropped.
+
+    The first `skip_first` positions of each sequence are no rows.
 
     Raises:
         ValueError: no document fills a sequence.
@@ -62,7 +74,11 @@ def token_set(
         )
     counts = [len(block) for block in blocks]
     index = np.repeat(np.arange(len(blocks), dtype=np.int32), counts)
-    return TokenSet(np.concatenate(blocks), index, tuple(names))
+    ids = np.concatenate(blocks)
+    keep = np.ones(ids.shape, dtype=bool)
+    keep[:, :skip_first] = False
+    masked = {"first_positions": int((~keep).sum())}
+    return TokenSet(ids, keep, index, tuple(names), ("",) * len(names), masked)
 
 
 def token_stream(documents: Sequence[Document], tokenizer: Tokenizer) -> Int[np.ndarray, " tokens"]:

@@ -18,6 +18,7 @@ from saeuniv.config.launcher import Launcher as Launcher
 from saeuniv.config.launcher import StageResources as StageResources
 from saeuniv.config.layers import Expansion as Expansion
 from saeuniv.config.layers import Width as Width
+from saeuniv.config.layers import parse_count as parse_count
 from saeuniv.config.layers import parse_width as parse_width
 from saeuniv.config.layers import select_layers as select_layers
 from saeuniv.config.layers import select_pairs as select_pairs

@@ -39,6 +39,22 @@ def parse_width(value: object, key: str) -> int | Expansion | Width:
     )
 
 
+def parse_count(value: object, key: str = "data.n_tokens") -> int | None:
+    """`10000`, `10k` (10,000) or `1M` (1,000,000) as a number; None stays None.
+
+    Raises:
+        ConfigError: for anything else.
+    """
+    if value is None:
+        return None
+    text = str(value).strip()
+    scale = {"k": 1000, "M": 1_000_000}.get(text[-1:], 1)
+    digits = text.removesuffix("k").removesuffix("M").replace("_", "")
+    if digits.isdecimal() and int(digits) > 0:
+        return int(digits) * scale
+    raise ConfigError(f"{key}={value}: expected a number of tokens (10000, 10k, 1M), got {value!r}.")
+
+
 def select_layers(value: object, layers: range, *, key: str, owner: str) -> tuple[tuple[int, ...], ...]:
     """The layers that `value` names, as groups (a single layer is a group of one), in the order given.
 

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator
 
+from saeuniv.config.errors import ConfigError
+from saeuniv.config.layers import parse_count
 from saeuniv.config.settings import Config, ControlKind
 from saeuniv.config.sources import Data, Model, Sae, TinyModel, TrainedSae
 
@@ -39,6 +41,10 @@ def _settings(config: Config) -> Iterator[Rule]:
     yield "data.max_sequences_per_document", cap, cap > 0, "a positive number"
     skip_expected = "2 (trigrams look back two tokens) or more, and less than data.context_length"
     yield "data.skip_first", d.skip_first, 2 <= d.skip_first < d.context_length, skip_expected
+    try:
+        parse_count(d.n_tokens)
+    except ConfigError:
+        yield "data.n_tokens", d.n_tokens, False, "a number of tokens (10000, 10k, 1M)"
     firings = e.min_firings
     yield "eligibility.min_firings", firings, firings is None or firings >= 2, "at least 2"
     yield "eligibility.max_rate", e.max_rate, 0 < e.max_rate <= 1, fraction

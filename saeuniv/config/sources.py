@@ -7,7 +7,7 @@ because Hydra merges YAML into them; nothing mutates them later.
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from omegaconf import MISSING
 
@@ -184,6 +184,12 @@ class Data:
 
     skip_first: int = 4
     """Positions dropped at the start of each sequence (attention sinks of huge norm)."""
+
+    mask_high_norm: bool = True
+    """Compare on no token whose residual norm in the middle of either model is above 10 times the median."""
+
+    n_tokens: Any = None
+    """Compare on the first so many tokens (10k, 100k, 1M), of one encoding; unset: all."""
 
 
 @dataclass

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 
 class Groups(NamedTuple):
@@ -70,6 +70,70 @@ class Half:
             counts.sum_duplicates()
             self._counts[condition] = counts
         return self._counts[condition]
+
+
+# Rows of a sequence where masks leave sequences of unequal length: short, so that little is lost at the
+# end of a document, and long enough that neighbouring tokens are shifted together.
+BLOCK_ROWS = 32
+
+
+class Selection(NamedTuple):
+    """Rows that are compared on, as sequences of equal length."""
+
+    rows: Int[np.ndarray, " kept"]
+    """Ascending, among all rows."""
+
+    positions: int
+    """Rows per sequence."""
+
+    dropped: int
+    """Rows that were left over at the ends of documents."""
+
+
+def select_rows(
+    keep: Bool[np.ndarray, "sequences context"],
+    documents: Int[np.ndarray, " sequences"],
+    masked: Bool[np.ndarray, " rows"],
+    *,
+    n_rows: int | None,
+) -> Selection:
+    """The rows that are compared on: the first `n_rows` of those not masked, in sequences of equal length.
+
+    Where all sequences keep the same positions and nothing is masked, they are the sequences themselves,
+    so that a shift pairs equal positions. Else the rows of each document are cut into blocks of 32 in
+    reading order; what is left over at its end is dropped. Selections of fewer rows are prefixes of those
+    of more.
+
+    Args:
+        keep: the positions that are rows.
+        documents: document of each sequence, non-decreasing.
+        masked: rows that are left out.
+        n_rows: rounded up to a whole sequence; None: all.
+
+    Raises:
+        ValueError: there are fewer rows than `n_rows`, or none.
+    """
+    per_sequence = keep.sum(1)
+    if not masked.any() and (keep == keep[:1]).all():
+        chosen, positions, dropped = np.arange(len(masked)), int(per_sequence[0]), 0
+    else:
+        kept = np.flatnonzero(~masked)
+        of_row = np.repeat(documents, per_sequence)[kept]
+        starts = np.append(0, np.flatnonzero(np.diff(of_row)) + 1)
+        place = np.arange(len(kept)) - np.repeat(starts, np.diff(np.append(starts, len(kept))))
+        lengths = np.diff(np.append(starts, len(kept)))
+        whole = np.repeat(lengths // BLOCK_ROWS * BLOCK_ROWS, lengths)
+        chosen, positions = kept[place < whole], BLOCK_ROWS
+        dropped = len(kept) - len(chosen)
+    if (n_rows is not None and n_rows > len(chosen)) or not len(chosen):
+        raise ValueError(
+            f"data.n_tokens={n_rows}: expected at most the rows there are to compare on, which are "
+            f"{len(chosen)} ({int(masked.sum())} masked, {dropped} left over at the ends of documents), got "
+            f"{n_rows}. Choose fewer, or give more text."
+        )
+    if n_rows is not None:
+        chosen = chosen[: -(-n_rows // positions) * positions]
+    return Selection(chosen, positions, dropped)
 
 
 def split_documents(rows_per_document: Int[np.ndarray, " documents"]) -> Int[np.ndarray, " documents"]:

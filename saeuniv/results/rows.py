@@ -70,6 +70,15 @@ class Row:
     fvu_a: float | None
     """Fraction of variance unexplained by the dictionary on its own input; up is worse."""
     fvu_b: float | None
+    fvu_high_norm_a: float | None
+    """The same on rows of high norm, which are no part of `fvu_a`; empty where there are none."""
+    fvu_high_norm_b: float | None
+    dead_fraction_a: float | None
+    """Share of the dictionary's latents that never fire on the rows compared on."""
+    dead_fraction_b: float | None
+    loss_recovered_a: float | None
+    """(loss ablated - loss spliced) / (loss ablated - loss clean); 1: the reconstruction loses nothing."""
+    loss_recovered_b: float | None
     alignment: str
     """`-` for metrics that need no matching or carry their own."""
     direction: str

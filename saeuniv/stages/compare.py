@@ -11,7 +11,7 @@ from saeuniv.config import canonical_json, plain
 from saeuniv.matching import align, align_null, null_reason
 from saeuniv.metrics import MetricMethod
 from saeuniv.metrics.layer_pair import LayerPair, Matches
-from saeuniv.stages.prepared import Layer, prepared_layer, rows_of
+from saeuniv.stages.prepared import Layer, RowChoice, prepared_layer, rows_of
 from saeuniv.stages.scores import Scores, load_matches, save_matches, save_scores
 from saeuniv.stages.task import LatentsReference, Progress, Task
 from saeuniv.store import Artifact
@@ -67,7 +67,7 @@ class ComparePairs(Task):
     layer_a: Layer
     pairs: tuple[PairOutputs, ...]
     settings: CompareSettings
-    skip_first: int
+    rows: RowChoice
     kept_bytes: int = 1 << 30
     """Of prepared layers that stay in memory for the next pairs; no part of a result."""
 
@@ -87,7 +87,7 @@ class ComparePairs(Task):
         keys = tuple(each.artifact.key for each in self.layer_a)
         b = self.pairs[0].layer_b[0]
         partner = (b.model.key, b.dictionary.width, canonical_json(plain(b.dictionary.sae)))
-        return (self.stage, keys, partner, self.skip_first, repr(self.settings))
+        return (self.stage, keys, partner, self.rows, repr(self.settings))
 
     def is_done(self) -> bool:
         """True if everything it publishes is there, matches too: damaged ones are made again."""
@@ -128,19 +128,17 @@ class ComparePairs(Task):
         _log.info("scores: %s compared", self.label)
 
     def _compare(self, outputs: PairOutputs) -> None:
-        tokens = self.layer_a[0].tokens
-        halves, draws = rows_of(self.store, tokens, self.skip_first, self.settings.draws)
+        first_a, first_b = self.layer_a[0], outputs.layer_b[0]
+        on = rows_of(self.store, first_a, first_b, self.rows, self.settings.draws)
         (a, quality_a), (b, quality_b) = (
-            prepared_layer(
-                self.store, layer, halves, self.skip_first, self.settings, kept_bytes=self.kept_bytes
-            )
+            prepared_layer(self.store, layer, on, self.settings, kept_bytes=self.kept_bytes)
             for layer in (self.layer_a, outputs.layer_b)
         )
         search = search_on(self.device)
-        pair = LayerPair(a, b, draws, self.settings.eligibility.min_df_share, search=search)
+        pair = LayerPair(a, b, on.draws, self.settings.eligibility.min_df_share, search=search)
         pair = self._with_matches(pair, outputs)
-        n_rows = sum(len(half.rows) for half in halves)
-        n_documents = sum(len(half.rows_per_document) for half in halves)
+        n_rows = sum(len(half.rows) for half in on.halves)
+        n_documents = sum(len(half.rows_per_document) for half in on.halves)
         for metric, output in outputs.scores:
             if self.store.exists(output):
                 continue

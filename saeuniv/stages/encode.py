@@ -4,14 +4,14 @@ import logging
 import time
 from collections.abc import Collection, Hashable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 
 from saeuniv.config import canonical_json, plain
 from saeuniv.hookpoints import Hookpoint
-from saeuniv.stages.latents import fit_of, save_shard, shard_cuts, shards
+from saeuniv.stages.latents import ShardQuality, fit_of, save_shard, shard_cuts, shards
 from saeuniv.stages.task import LatentsReference, ModelReference, Progress, Task
 from saeuniv.stages.tokens import read_held_out
 from saeuniv.store import Artifact, Kind
@@ -31,7 +31,6 @@ class Encode(Task):
     model: ModelReference
     tokens: Artifact
     latents: tuple[LatentsReference, ...]
-    skip_first: int
     batch_sequences: int
 
     @property
@@ -47,7 +46,7 @@ class Encode(Task):
         """
         first = self.latents[0].dictionary
         kind = (canonical_json(plain(first.sae)), first.width)
-        return (self.stage, self.model.key, self.tokens.path, self.skip_first, kind)
+        return (self.stage, self.model.key, self.tokens.path, kind)
 
     def is_done(self) -> bool:
         """True if every shard of every hookpoint is there; their number is known once there are tokens.
@@ -57,7 +56,7 @@ class Encode(Task):
         if not self.store.exists(self.tokens):
             return False
         held_out = read_held_out(self.store, self.tokens)
-        n_shards = len(shard_cuts(held_out.documents, held_out.ids.shape[1] - self.skip_first))
+        n_shards = len(shard_cuts(held_out))
         parts = (shard for each in self.latents for shard in shards(each, n_shards))
         return all(map(self.store.exists, parts)) and not any(self._refused(n_shards))
 
@@ -102,6 +101,7 @@ class Encode(Task):
         """
         from saeuniv.adapters.dictionary import check_fvu, load_dictionary
         from saeuniv.adapters.language_model import load_language_model
+        from saeuniv.adapters.quality import HIGH_NORM, row_norms
 
         held_out = read_held_out(self.store, self.tokens)
         model = load_language_model(self.model.locate(self.store), revision=self.model.revision)
@@ -110,18 +110,17 @@ class Encode(Task):
             for each in self.latents
         }
         step = max(len(held_out.ids) // _CHECKED_SEQUENCES, 1)
+        checked = _Sequences(*(each[::step][:_CHECKED_SEQUENCES] for each in (held_out.ids, held_out.keep)))
+        max_fvu = min(each.dictionary.sae.max_fvu for each in self.latents)
         for warning in check_fvu(
-            model,
-            dictionaries,
-            held_out.ids[::step][:_CHECKED_SEQUENCES],
-            skip_first=self.skip_first,
-            max_fvu=min(each.dictionary.sae.max_fvu for each in self.latents),
-            label=self.model.label,
+            model, dictionaries, checked.ids, checked.keep, max_fvu=max_fvu, label=self.model.label
         ):
             _log.warning(warning)
-        cuts = shard_cuts(held_out.documents, held_out.ids.shape[1] - self.skip_first)
+        bound = HIGH_NORM * float(np.median(row_norms(model, checked.ids, checked.keep)))
+        cuts = shard_cuts(held_out)
         for shard, cut in enumerate(cuts):
-            self._encode_shard(model, dictionaries, held_out.ids[cut], shard)
+            sequences = _Sequences(held_out.ids[cut], held_out.keep[cut])
+            self._encode_shard(model, dictionaries, sequences, shard, bound)
             progress(shard + 1, len(cuts))
         if refused := [*self._refused(len(cuts))]:
             raise ValueError("\n".join(refused))
@@ -131,8 +130,9 @@ class Encode(Task):
         self,
         model: Any,
         dictionaries: dict[Hookpoint, Any],
-        ids: Int[np.ndarray, "sequences context"],
+        sequences: "_Sequences",
         shard: int,
+        bound: float,
     ) -> None:
         missing = [
             (each.dictionary.hookpoint, replace(each.artifact, shard=shard))
@@ -141,21 +141,21 @@ class Encode(Task):
         ]
         if not missing:
             return
-        from saeuniv.adapters.dictionary import FvuSums
+        from saeuniv.adapters.quality import encode_rows
 
         started = time.monotonic()
-        hookpoints = [hookpoint for hookpoint, _ in missing]
-        parts: dict[Hookpoint, list[Any]] = {hookpoint: [] for hookpoint in hookpoints}
-        sums: dict[Hookpoint, Any] = {}
-        for start in range(0, len(ids), self.batch_sequences):
-            batch = model.activations(ids[start : start + self.batch_sequences], hookpoints)
-            for hookpoint in hookpoints:
-                x = batch[hookpoint][:, self.skip_first :].flatten(0, 1)
-                parts[hookpoint].append(dictionaries[hookpoint].encode(x))
-                fit = FvuSums.of(x, dictionaries[hookpoint].reconstruct(x))
-                sums[hookpoint] = sums[hookpoint].plus(fit) if hookpoint in sums else fit
+        wanted = {hookpoint: dictionaries[hookpoint] for hookpoint, _ in missing}
+        encoded = encode_rows(
+            model, wanted, sequences.ids, sequences.keep, bound=bound, batch_sequences=self.batch_sequences
+        )
         share = (time.monotonic() - started) / len(missing)
         for hookpoint, output in missing:
-            width = dictionaries[hookpoint].width
+            each = encoded[hookpoint]
+            quality = ShardQuality(each.fit, each.fit_high_norm, each.high_norm, None)
             with self.store.publish(output, seconds=share) as folder:
-                save_shard(folder, parts[hookpoint], sums[hookpoint], width)
+                save_shard(folder, each.parts, quality, dictionaries[hookpoint].width)
+
+
+class _Sequences(NamedTuple):
+    ids: Int[np.ndarray, "sequences context"]
+    keep: Bool[np.ndarray, "sequences context"]

@@ -1,26 +1,39 @@
 """Layers and rows as the layer pairs need them, made once a process and kept within a bound of memory."""
 
 from collections import OrderedDict
-from collections.abc import Callable
-from functools import lru_cache
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
+from jaxtyping import Int
 from safetensors import safe_open
 
 from saeuniv.compare import CompareSettings
 from saeuniv.metrics.layer_pair import Draws, DrawSettings, make_draws
 from saeuniv.numerics.dictionary_similarity import DictionaryParameters
 from saeuniv.numerics.latents import PreparedLayer, prepare_layer
-from saeuniv.numerics.rows import Half, make_halves
-from saeuniv.stages.latents import read_latents, shard_cuts
+from saeuniv.numerics.rows import Half, make_halves, select_rows
+from saeuniv.stages.latents import read_high_norm, read_latents, shard_cuts
 from saeuniv.stages.scores import LayerQuality
 from saeuniv.stages.task import LatentsReference
 from saeuniv.stages.tokens import read_held_out
-from saeuniv.store import Artifact, Store
+from saeuniv.store import Store
 
 Layer = tuple[LatentsReference, ...]
 """A layer, or a group of layers read as one."""
+
+
+@dataclass(frozen=True)
+class RowChoice:
+    """Which of the rows that latents are stored of are compared on; part of the key of every score."""
+
+    n_tokens: int | None
+    """The first so many; None: all."""
+
+    mask_high_norm: bool
+    """Leave out rows whose residual norm is far above the median in either model."""
 
 
 class _KeptLayers:
@@ -45,23 +58,57 @@ class _KeptLayers:
 _layers = _KeptLayers()
 
 
-@lru_cache(maxsize=1)
+class ComparedRows(NamedTuple):
+    """The rows that all layer pairs of two models share, and the draws on them."""
+
+    key: object
+    """Equal where rows and draws are."""
+
+    rows: Int[np.ndarray, " kept"]
+    """Among those that latents are stored of."""
+
+    halves: tuple[Half, Half]
+    draws: Draws
+
+
+_rows: dict[object, ComparedRows] = {}
+
+
 def rows_of(
-    store: Store, tokens: Artifact, skip_first: int, settings: DrawSettings
-) -> tuple[tuple[Half, Half], Draws]:
-    """The halves of a token set and the draws that all layer pairs on it share."""
-    held_out = read_held_out(store, tokens)
-    positions = held_out.ids.shape[1] - skip_first
-    documents = np.repeat(held_out.documents, positions)
-    halves = make_halves(documents, held_out.groups(skip_first), positions=positions)
-    return halves, make_draws(halves, settings)
+    store: Store, a: LatentsReference, b: LatentsReference, choice: RowChoice, settings: DrawSettings
+) -> ComparedRows:
+    """The rows that latents of two models are compared on; equal for all layers of these models.
+
+    Raises:
+        ValueError: there are fewer rows than asked for.
+    """
+    key = (store.root, a.tokens, b.tokens, a.model.key, b.model.key, choice, settings)
+    if key not in _rows:
+        _rows.clear()
+        _rows[key] = _compared_rows(store, a, b, choice, settings)._replace(key=key)
+    return _rows[key]
+
+
+def _compared_rows(
+    store: Store, a: LatentsReference, b: LatentsReference, choice: RowChoice, settings: DrawSettings
+) -> ComparedRows:
+    held_out = read_held_out(store, a.tokens)
+    masked = np.zeros(int(held_out.keep.sum()), dtype=bool)
+    if choice.mask_high_norm:
+        n_shards = len(shard_cuts(held_out))
+        for side in (a, b):
+            masked |= read_high_norm(store, side, n_shards)
+    chosen = select_rows(held_out.keep, held_out.documents, masked, n_rows=choice.n_tokens)
+    groups = {name: labels[chosen.rows] for name, labels in held_out.groups().items()}
+    documents = held_out.row_documents[chosen.rows]
+    halves = make_halves(documents, groups, positions=chosen.positions)
+    return ComparedRows(None, chosen.rows, halves, make_draws(halves, settings))
 
 
 def prepared_layer(
     store: Store,
     layer: Layer,
-    halves: tuple[Half, Half],
-    skip_first: int,
+    on: ComparedRows,
     settings: CompareSettings,
     *,
     kept_bytes: int,
@@ -74,19 +121,23 @@ def prepared_layer(
 
     def make() -> tuple[PreparedLayer, LayerQuality]:
         held_out = read_held_out(store, layer[0].tokens)
-        n_shards = len(shard_cuts(held_out.documents, held_out.ids.shape[1] - skip_first))
-        parts = [read_latents(store, each, n_shards) for each in layer]
+        parts = [read_latents(store, each, len(shard_cuts(held_out))) for each in layer]
         latents = sp.csr_array(sp.hstack([part.latents for part in parts], format="csr"))
+        if len(on.rows) < latents.shape[0]:
+            latents = sp.csr_array(latents[on.rows])
         decoder = np.concatenate([_tensor(store, each, "W_dec") for each in layer])
         parameters = _parameters(store, layer) if settings.alignment.reads == "dictionaries" else None
         prepared = prepare_layer(
-            latents, halves, floors=settings.floors, decoder=decoder, parameters=parameters
+            latents, on.halves, floors=settings.floors, decoder=decoder, parameters=parameters
         )
         chosen = prepared.eligibility
         quality = LayerQuality(
             d_sae=latents.shape[1],
             l0=sum(part.l0 for part in parts),
             fvu=sum(part.error for part in parts) / max(sum(part.variance for part in parts), 1e-300),
+            fvu_high_norm=_mean(part.fvu_high_norm for part in parts),
+            dead_fraction=1.0 - len(np.unique(latents.indices)) / latents.shape[1],
+            loss_recovered=_mean(part.loss_recovered for part in parts),
             n_alive=int(chosen.alive.sum()),
             n_eligible=int(chosen.eligible.sum()),
             eligible_mass=chosen.mass_share,
@@ -95,8 +146,14 @@ def prepared_layer(
         return prepared, quality
 
     paths = tuple(each.artifact.path for each in layer)
-    key = (store.root, paths, skip_first, settings.floors, settings.alignment.reads)
+    key = (store.root, paths, on.key, settings.floors, settings.alignment.reads)
     return _layers.get(key, make, kept_bytes=kept_bytes)
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    """The mean of those that are known; a group of layers has several dictionaries."""
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None
 
 
 def _parameters(store: Store, layer: Layer) -> DictionaryParameters:

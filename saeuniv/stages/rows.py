@@ -38,6 +38,9 @@ class _Side(NamedTuple):
     d_sae: int | None = None
     l0: float | None = None
     fvu: float | None = None
+    fvu_high_norm: float | None = None
+    dead_fraction: float | None = None
+    loss_recovered: float | None = None
     n_alive: int | None = None
     n_eligible: int | None = None
     eligible_mass: float | None = None
@@ -138,6 +141,12 @@ def _rows(pair: PairScores, described: Described, known: _Known) -> Iterator[Row
             l0_b=b.l0,
             fvu_a=a.fvu,
             fvu_b=b.fvu,
+            fvu_high_norm_a=a.fvu_high_norm,
+            fvu_high_norm_b=b.fvu_high_norm,
+            dead_fraction_a=a.dead_fraction,
+            dead_fraction_b=b.dead_fraction,
+            loss_recovered_a=a.loss_recovered,
+            loss_recovered_b=b.loss_recovered,
             alignment=result.alignment,
             direction=result.direction,
             metric=result.metric,

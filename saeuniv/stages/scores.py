@@ -30,6 +30,14 @@ class LayerQuality(NamedTuple):
     n_eligible: int
     eligible_mass: float
     context_share: float | None
+    fvu_high_norm: float | None
+    """On rows of high norm, apart; None where there are none."""
+
+    dead_fraction: float
+    """Latents that never fire on the rows compared on."""
+
+    loss_recovered: float | None
+    """By splicing the reconstruction into the model, against its mean; None where there is no gap."""
 
 
 class Scores(NamedTuple):

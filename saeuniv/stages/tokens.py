@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 from safetensors.numpy import load_file, save_file
 
 from saeuniv.config import Data, canonical_json, plain
@@ -83,9 +83,15 @@ class MakeTokens(Task):
                 tokenizer,
                 context_length=self.data.context_length,
                 max_sequences_per_document=self.data.max_sequences_per_document,
+                skip_first=self.data.skip_first,
             )
-            arrays = {"ids": tokens.ids.astype(np.int32), "documents": tokens.documents.astype(np.int32)}
-            _publish(self.store, self.held_out, arrays, {**about, "documents": list(tokens.names)})
+            arrays = {
+                "ids": tokens.ids.astype(np.int32),
+                "keep": tokens.keep,
+                "documents": tokens.documents.astype(np.int32),
+            }
+            named = {"documents": list(tokens.names), "domains": list(tokens.domains)}
+            _publish(self.store, self.held_out, arrays, {**about, **named, "masked": dict(tokens.masked)})
             _log.info("tokens: %d sequences from %d held-out documents", len(tokens.ids), len(tokens.names))
 
     def _tokenizer(self) -> Any:
@@ -107,23 +113,46 @@ class HeldOut(NamedTuple):
     """The sequences that models are compared on."""
 
     ids: Int[np.ndarray, "sequences context"]
+    keep: Bool[np.ndarray, "sequences context"]
+    """The positions that are rows of the comparison, in reading order; the model reads all."""
+
     documents: Int[np.ndarray, " sequences"]
     """Document of each sequence, non-decreasing, in the order of the documents' hash."""
 
-    def groups(self, skip_first: int) -> dict[str, Int[np.ndarray, " rows"]]:
-        """Labels of kept rows: the current token, the last two, the last three, and token and position.
+    @property
+    def rows_per_sequence(self) -> Int[np.ndarray, " sequences"]:
+        """Kept positions of each sequence."""
+        return self.keep.sum(1)
 
-        Groups may look back at dropped positions, hence `skip_first` >= 2.
+    @property
+    def row_documents(self) -> Int[np.ndarray, " rows"]:
+        """Document of each row."""
+        return np.repeat(self.documents, self.rows_per_sequence)
+
+    def groups(self) -> dict[str, Int[np.ndarray, " rows"]]:
+        """Labels of rows: the current token, the last two, the last three, and token and position.
+
+        Groups may look back at positions that are no rows.
+
+        Raises:
+            ValueError: a row among the first two positions, which have no two tokens before them.
         """
+        if self.keep[:, :2].any():
+            raise ValueError(
+                "expected rows from the third position on (data.skip_first of 2 or more), as trigrams look "
+                "back two tokens, got rows among the first two."
+            )
         ids = self.ids.astype(np.int64)
         n_ids = int(ids.max()) + 1
-        current, previous, before = (ids[:, skip_first - back : ids.shape[1] - back] for back in (0, 1, 2))
+        sequence, position = np.nonzero(self.keep)
+        current, previous, before = (ids[sequence, position - back] for back in (0, 1, 2))
         bigram = _compact(previous * n_ids + current)
-        eighth = np.arange(current.shape[1]) * _POSITION_BUCKETS // current.shape[1]
+        first = int(position.min())
+        eighth = (position - first) * _POSITION_BUCKETS // (ids.shape[1] - first)
         return {
-            "token": current.ravel(),
+            "token": current,
             "token_bigram": bigram,
-            "token_trigram": _compact(before.ravel() * (int(bigram.max()) + 1) + bigram),
+            "token_trigram": _compact(before * (int(bigram.max()) + 1) + bigram),
             "token_x_position": _compact(current * _POSITION_BUCKETS + eighth),
         }
 
@@ -131,7 +160,7 @@ class HeldOut(NamedTuple):
 def read_held_out(store: Store, tokens: Artifact) -> HeldOut:
     """The sequences of a token set, verified."""
     arrays = load_file(store.open(tokens) / _TENSORS)
-    return HeldOut(arrays["ids"], arrays["documents"].astype(np.int64))
+    return HeldOut(arrays["ids"], arrays["keep"], arrays["documents"].astype(np.int64))
 
 
 def read_stream(store: Store, tokens: Artifact) -> Int[np.ndarray, " tokens"]:
@@ -144,8 +173,8 @@ def text_sha256(store: Store, tokens: Artifact) -> str:
     return str(json.loads((store.folder(tokens) / _TEXT).read_text())["sha256"])
 
 
-def _compact(labels: Int[np.ndarray, "..."]) -> Int[np.ndarray, " rows"]:
-    return np.unique(labels.ravel(), return_inverse=True)[1]
+def _compact(labels: Int[np.ndarray, " rows"]) -> Int[np.ndarray, " rows"]:
+    return np.unique(labels, return_inverse=True)[1]
 
 
 def _publish(

@@ -27,10 +27,10 @@ class Kind(Enum):
 
 # Raise the number of a kind when what its files mean changes: old artifacts are then no longer found.
 FORMAT: dict[Kind, int] = {
-    Kind.tokens: 1,
+    Kind.tokens: 2,
     Kind.models: 1,
     Kind.dictionaries: 1,
-    Kind.latents: 1,
+    Kind.latents: 2,
     Kind.matches: 2,
     Kind.scores: 2,
 }

@@ -7,10 +7,11 @@ from typing import NamedTuple
 
 from saeuniv.alignments import AlignmentMethod
 from saeuniv.compare import CompareSettings
-from saeuniv.config import Cell, ConfigError, select_layers, select_pairs
+from saeuniv.config import Cell, ConfigError, parse_count, select_layers, select_pairs
 from saeuniv.metrics import METRICS, MetricMethod
 from saeuniv.stages.compare import Layer, PairOutputs
 from saeuniv.stages.described import Described, SideDescription
+from saeuniv.stages.prepared import RowChoice
 from saeuniv.sweep.naming import Naming
 from saeuniv.sweep.sides import ResolvedSide, Sides
 
@@ -50,6 +51,12 @@ class Comparison:
         )
 
     @property
+    def rows(self) -> RowChoice:
+        """Which rows are compared on."""
+        data = self.cell.data
+        return RowChoice(parse_count(data.n_tokens), data.mask_high_norm)
+
+    @property
     def described(self) -> Described:
         """What its rows say."""
         a, b = (
@@ -77,7 +84,7 @@ class Comparison:
     @cached_property
     def pairs(self) -> tuple[tuple[Wanted, PairOutputs], ...]:
         """Every wanted layer pair with what it publishes, named by everything that changes it."""
-        naming = Naming(self.settings)
+        naming = Naming(self.settings, self.rows)
         layers_a = {group: self.latents(self.a, group) for group in self.layers("a")}
         layers_b = {group: self.latents(self.b, group) for group in self.layers("b")}
         return tuple(

@@ -60,5 +60,4 @@ class Inventory:
 
     def _count(self, latents: LatentsReference) -> int:
         held_out = read_held_out(self.store, latents.tokens)
-        skip_first = int(str(latents.artifact.spec["skip_first"]))
-        return len(shard_cuts(held_out.documents, held_out.ids.shape[1] - skip_first))
+        return len(shard_cuts(held_out))

@@ -1,5 +1,6 @@
 """The names of what layer pairs publish: keys that hold what changes a number, and nothing else."""
 
+import dataclasses
 from typing import NamedTuple
 
 from saeuniv.compare import CompareSettings
@@ -7,6 +8,7 @@ from saeuniv.config import canonical_json, plain
 from saeuniv.metrics import MetricMethod
 from saeuniv.metrics.base import SELECTION_SHIFT, WITHIN_TOKEN_SHUFFLE
 from saeuniv.stages.compare import Layer, PairOutputs
+from saeuniv.stages.prepared import RowChoice
 from saeuniv.store import Artifact, Kind, artifact_named
 
 
@@ -20,8 +22,9 @@ class _Method(NamedTuple):
 class Naming:
     """Names matches and scores; what layer pairs share is encoded once for all of them."""
 
-    def __init__(self, settings: CompareSettings) -> None:
+    def __init__(self, settings: CompareSettings, rows: RowChoice) -> None:
         self._settings = settings
+        self._rows = dataclasses.asdict(rows)
         self._layers: dict[int, tuple[Layer, list[str], str]] = {}
         self._matchings: dict[str, _Method] = {}
         self._scorings: dict[int, tuple[MetricMethod, _Method]] = {}
@@ -77,7 +80,7 @@ class Naming:
         return self._scorings[id(metric)][1]
 
     def _method(self, spec: dict[str, object]) -> _Method:
-        whole = {"eligibility": plain(self._settings.eligibility), **spec}
+        whole = {"eligibility": plain(self._settings.eligibility), "rows": self._rows, **spec}
         return _Method(whole, canonical_json(whole))
 
 

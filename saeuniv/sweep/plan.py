@@ -236,7 +236,7 @@ def _compare(
         layer_a=layer_a,
         pairs=pairs,
         settings=comparison.settings,
-        skip_first=comparison.cell.data.skip_first,
+        rows=comparison.rows,
         kept_bytes=int(comparison.cell.resources.layers_gb * (1 << 30)),
         device=comparison.cell.resources.correlation_device.value,
     )

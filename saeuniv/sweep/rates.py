@@ -53,8 +53,8 @@ _UNKNOWN_MATCHES = Taken(None, _GUESSED_BYTES[Kind.matches])
 class TokenSet(NamedTuple):
     """How much held-out text there is."""
 
-    sequences: int
-    context_length: int
+    rows: int
+    """Those that are compared on; masks that depend on the text are not known here."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ class Rates:
             return None
         spec = cast(Mapping[str, Any], made.spec)
         found = self.tokens.get(spec["tokens"])
-        return found and found.sequences * (found.context_length - spec["skip_first"])
+        return found and found.rows
 
 
 def learn(root: Path) -> Rates:
@@ -218,7 +218,8 @@ def _rows_of(shard: Path) -> int:
 
 
 def _token_set(manifest: dict[str, Any]) -> TokenSet:
-    """Each sequence is its ids and the number of its document."""
-    context_length = int(manifest["spec"]["context_length"])
+    """Each sequence is its ids, which of them are rows, and the number of its document."""
+    context_length, skip_first = (int(manifest["spec"][name]) for name in ("context_length", "skip_first"))
     size = int(manifest["files"][_TOKENS]["bytes"])
-    return TokenSet(size // (_ID_BYTES * (context_length + 1)), context_length)
+    sequences = size // (_ID_BYTES * (context_length + 1) + context_length)
+    return TokenSet(sequences * (context_length - skip_first))

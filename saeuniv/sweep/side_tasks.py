@@ -109,6 +109,5 @@ def _encode(
         model=side.model,
         tokens=side.held_out,
         latents=latents,
-        skip_first=side.data.skip_first,
         batch_sequences=batch_sequences,
     )

@@ -62,13 +62,12 @@ def resolve_side(side: Side, data: Data, layers: Iterable[int], *, text: str) ->
             "split": "held_out",
             "context_length": data.context_length,
             "max_sequences_per_document": data.max_sequences_per_document,
+            "skip_first": data.skip_first,
         },
     )
     model = _model(side, facts, training)
     dictionaries = _dictionaries(side, facts, model, training, data, sorted(set(layers)))
-    latents = {
-        each.hookpoint.layer: _latents(each, held_out, model, data.skip_first) for each in dictionaries
-    }
+    latents = {each.hookpoint.layer: _latents(each, held_out, model) for each in dictionaries}
     return ResolvedSide(side, data, facts, training, held_out, model, latents)
 
 
@@ -183,15 +182,12 @@ def _dictionaries(
     return references
 
 
-def _latents(
-    dictionary: DictionaryReference, held_out: Artifact, model: ModelReference, skip_first: int
-) -> LatentsReference:
+def _latents(dictionary: DictionaryReference, held_out: Artifact, model: ModelReference) -> LatentsReference:
     spec: dict[str, object] = {
         "dictionary": dictionary.key,
         "tokens": held_out.key,
         "kind": "topk",
         "dtype": "float32",
-        "skip_first": skip_first,
     }
     if dictionary.artifact is None:
         # Files say what is in them, not what they are read with: of which model, and where in it.

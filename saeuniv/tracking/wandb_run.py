@@ -25,7 +25,10 @@ _INIT_TIMEOUT_SECONDS = 30.0
 _FINISH_TIMEOUT_SECONDS = 60.0
 _SYNC_TIMEOUT_SECONDS = 300.0
 _SCALARS = {"score": "value", "null": "null", "calibrated": "calibrated"}
-_QUALITY = ("fvu_a", "fvu_b", "l0_a", "l0_b", "eligible_mass_a", "eligible_mass_b")
+_QUALITY = (
+    *("fvu_a", "fvu_b", "l0_a", "l0_b", "dead_fraction_a", "dead_fraction_b"),
+    *("loss_recovered_a", "loss_recovered_b", "eligible_mass_a", "eligible_mass_b"),
+)
 
 _log = logging.getLogger(__name__)
 

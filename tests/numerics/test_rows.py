@@ -1,7 +1,9 @@
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from saeuniv.numerics.rows import make_halves, split_documents
+from saeuniv.numerics.rows import BLOCK_ROWS, make_halves, select_rows, split_documents
 
 
 def test_each_document_goes_to_the_lighter_half_and_ties_to_the_first():
@@ -51,3 +53,47 @@ def test_degrees_of_freedom_are_rows_less_groups():
 def test_rows_that_make_no_halves_are_refused(documents, groups, positions, message):
     with pytest.raises(ValueError, match=message):
         make_halves(np.array(documents), groups, positions=positions)
+
+
+def test_sequences_that_keep_equal_positions_are_left_whole():
+    keep = np.tile(np.arange(8) >= 3, (4, 1))
+    made = select_rows(keep, np.array([0, 0, 1, 1]), np.zeros(20, dtype=bool), n_rows=None)
+    assert (made.rows.tolist(), made.positions, made.dropped) == (list(range(20)), 5, 0)
+    fewer = select_rows(keep, np.array([0, 0, 1, 1]), np.zeros(20, dtype=bool), n_rows=6)
+    assert fewer.rows.tolist() == list(range(10))
+    with pytest.raises(ValueError, match=r"data\.n_tokens=21: expected at most the rows .* which are 20 "):
+        select_rows(keep, np.array([0, 0, 1, 1]), np.zeros(20, dtype=bool), n_rows=21)
+
+
+def test_masked_rows_leave_blocks_within_documents():
+    keep = np.ones((4, 50), dtype=bool)
+    masked = np.zeros(200, dtype=bool)
+    masked[[0, 120]] = True
+    made = select_rows(keep, np.array([0, 0, 1, 1]), masked, n_rows=None)
+    # 99 rows are left of each document: three blocks, and three rows left over.
+    assert made.positions == BLOCK_ROWS == 32
+    assert made.dropped == 6
+    assert made.rows.tolist() == [*range(1, 97), *range(100, 120), *range(121, 197)]
+
+
+@given(
+    sizes=st.lists(st.integers(1, 4), min_size=1, max_size=6),
+    share=st.floats(0.2, 1.0),
+    seed=st.integers(0, 99),
+)
+def test_selections_of_fewer_rows_are_prefixes_and_blocks_stay_within_documents(sizes, share, seed):
+    rng = np.random.default_rng(seed)
+    documents = np.repeat(np.arange(len(sizes)), sizes)
+    keep = rng.random((len(documents), 60)) < share
+    masked = rng.random(int(keep.sum())) < 0.1
+    of_row = np.repeat(documents, keep.sum(1))
+    if max(np.bincount(of_row[~masked], minlength=1), default=0) < BLOCK_ROWS:
+        return
+    every = select_rows(keep, documents, masked, n_rows=None)
+    assert len(every.rows) + every.dropped == int((~masked).sum())
+    assert not masked[every.rows].any()
+    blocks = of_row[every.rows].reshape(-1, every.positions)
+    assert (blocks == blocks[:, :1]).all()
+    fewer = select_rows(keep, documents, masked, n_rows=1 + len(every.rows) // 2)
+    assert len(every.rows) // 2 < len(fewer.rows) < len(every.rows) // 2 + 1 + every.positions
+    np.testing.assert_array_equal(every.rows[: len(fewer.rows)], fewer.rows)

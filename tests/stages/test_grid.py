@@ -12,7 +12,7 @@ from saeuniv.stages.grid import grid_summaries, grid_summary
 from saeuniv.stages.rows import PairScores
 from saeuniv.stages.scores import LayerQuality, Scores
 
-QUALITY = LayerQuality(256, 8.0, 0.1, 200, 100, 0.8, 0.3)
+QUALITY = LayerQuality(256, 8.0, 0.1, 200, 100, 0.8, 0.3, 0.4, 0.25, None)
 NAME = "partial_correlation"
 
 

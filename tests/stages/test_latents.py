@@ -12,15 +12,26 @@ from hypothesis import strategies as st
 
 from saeuniv.config import TinySae
 from saeuniv.hookpoints import Hookpoint, HookpointKind
-from saeuniv.stages.latents import SHARD_ROWS, read_latents, recorded_fvu, save_shard, shard_cuts, shards
+from saeuniv.stages.latents import (
+    SHARD_ROWS,
+    ShardQuality,
+    read_high_norm,
+    read_latents,
+    recorded_fvu,
+    save_shard,
+    shard_cuts,
+    shards,
+)
 from saeuniv.stages.task import DictionaryReference, LatentsReference, ModelReference
+from saeuniv.stages.tokens import HeldOut
 from saeuniv.store import ArtifactError, Kind, Store, artifact
 
 
 @given(st.lists(st.integers(1, 40), min_size=1, max_size=60), st.integers(1, 4000))
 def test_shards_end_with_documents_and_hold_every_sequence_once(sizes: list[int], positions: int) -> None:
     documents = np.repeat(np.arange(len(sizes)), sizes)
-    cuts = shard_cuts(documents, positions)
+    keep = np.broadcast_to(True, (len(documents), positions))
+    cuts = shard_cuts(HeldOut(np.broadcast_to(np.int32(0), keep.shape), keep, documents))
     assert [cuts[0].start, cuts[-1].stop] == [0, len(documents)]
     assert all(one.stop == two.start for one, two in itertools.pairwise(cuts))
     ends = set(np.cumsum(sizes).tolist())
@@ -67,12 +78,21 @@ def test_shards_are_read_back_as_one(reference: LatentsReference, tmp_path: Path
         part = dense[rows]
         latents = Part((part > 0).sum(1), np.nonzero(part)[1], part[part > 0])
         fit = Fit(len(part), float(((x - y)[rows] ** 2).sum()), float((x[rows] ** 2).sum()), x[rows].sum(0))
+        # The first row of each shard is one of high norm, and no part of the fit.
+        apart = Fit(1, 0.5, 4.0, np.array([2.0, 0.0, 0.0]) * (1 if rows.start else -1))
+        high = np.arange(len(part) + 1) == 0
+        latents = Part(np.append(0, latents.counts), latents.indices, latents.values)
+        loss = None if rows.start else {"clean": 1.0, "spliced": 1.5, "ablated": 3.0}
         with store.publish(output) as folder:
-            save_shard(folder, [latents], fit, 6)
+            save_shard(folder, [latents], ShardQuality(fit, apart, high, loss), 6)
     read = read_latents(store, reference, 2)
-    np.testing.assert_array_equal(read.latents.toarray(), dense)
+    kept = ~read_high_norm(store, reference, 2)
+    assert np.flatnonzero(~kept).tolist() == [0, 5]
+    np.testing.assert_array_equal(read.latents.toarray()[kept], dense)
+    assert read.fvu_high_norm == 1.0 / 8.0
+    assert read.loss_recovered == 0.75
     assert read.latents.dtype == np.float32
-    assert read.l0 == (dense > 0).sum() / 11
+    assert read.l0 == (dense > 0).sum() / 13
     fvu = ((x - y) ** 2).sum() / ((x - x.mean(0)) ** 2).sum()
     assert read.error / read.variance == pytest.approx(fvu, rel=1e-12)
     assert recorded_fvu(store, reference, 2) == read.error / read.variance

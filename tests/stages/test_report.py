@@ -22,7 +22,7 @@ from saeuniv.store import Artifact, Kind, Store, artifact
 from saeuniv.tracking import TrackingOutcome
 
 SIDE = SideDescription("model", "", "resid_post", "trained")
-QUALITY = LayerQuality(256, 8.0, 0.1, 200, 100, 0.8, 0.3)
+QUALITY = LayerQuality(256, 8.0, 0.1, 200, 100, 0.8, 0.3, 0.4, 0.25, None)
 TOKENS = artifact(Kind.tokens, {"text": "some"})
 METRICS = (PartialCorrelation(), RawCorrelation())
 

@@ -17,7 +17,7 @@ DESCRIBED = Described("one-two", SIDE, SIDE._replace(model="other"), Hungarian()
 
 
 def quality(n_eligible=100):
-    return LayerQuality(256, 8.0, 0.1, 200, n_eligible, 0.8, 0.3)
+    return LayerQuality(256, 8.0, 0.1, 200, n_eligible, 0.8, 0.3, 0.4, 0.25, None)
 
 
 def scores(*measurements, a=100, b=100):

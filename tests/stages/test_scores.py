@@ -52,7 +52,7 @@ def test_scores_read_back_equal(tmp_path: Path) -> None:
         bootstrap=np.zeros(0),
         nulls={},
     )
-    quality = LayerQuality(64, 8.0, 0.1 + 0.2, 60, 30, 0.9, None)
+    quality = LayerQuality(64, 8.0, 0.1 + 0.2, 60, 30, 0.9, None, 0.4, 0.25, None)
     scores = Scores((defined, undefined), quality, quality._replace(context_share=1 / 9), 1000, 12)
     save_scores(tmp_path, scores)
     read = load_scores(tmp_path)

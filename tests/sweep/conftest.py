@@ -67,7 +67,7 @@ def pretend(work: Plan, store: Store) -> None:
 def _published(task: object, store: Store) -> list[Artifact]:
     if isinstance(task, Encode):
         held_out = read_held_out(store, task.tokens)
-        cuts = shard_cuts(held_out.documents, held_out.ids.shape[1] - task.skip_first)
+        cuts = shard_cuts(held_out)
         return [replace(each, shard=shard) for each in task.outputs for shard in range(len(cuts))]
     if isinstance(task, ComparePairs):
         matches = [pair.matches for pair in task.pairs if pair.matches]
@@ -87,8 +87,7 @@ def _write(folder: Path, output: Artifact) -> None:
     if output.spec.get("split") == "held_out":
         # Enough rows for two shards.
         documents = np.repeat(np.arange(10, dtype=np.int32), 60)
-        save_file(
-            {"ids": np.zeros((600, 128), dtype=np.int32), "documents": documents},
-            folder / "tokens.safetensors",
-        )
+        ids, keep = np.zeros((600, 128), dtype=np.int32), np.ones((600, 128), dtype=bool)
+        keep[:, :4] = False
+        save_file({"ids": ids, "keep": keep, "documents": documents}, folder / "tokens.safetensors")
         (folder / "text.json").write_text(json.dumps({"sha256": "0" * 64}))

@@ -25,7 +25,7 @@ from saeuniv.sweep.plan import Plan
 from saeuniv.sweep.rates import Rates, Taken, learn, method_of
 from tests.sweep.dummies import Dummy
 
-HELD_OUT = artifact(Kind.tokens, {"text": "t", "split": "held_out", "context_length": 9})
+HELD_OUT = artifact(Kind.tokens, {"text": "t", "split": "held_out", "context_length": 9, "skip_first": 4})
 SEQUENCES = 50
 ROWS = SEQUENCES * (9 - 4)
 
@@ -45,7 +45,7 @@ def task(of: type[Dummy], *outputs: Artifact, seconds: float = 5.0) -> Task:
 
 
 def latents(dictionary: str, tokens: Artifact = HELD_OUT) -> Artifact:
-    spec = {"dictionary": dictionary, "tokens": tokens.key, "kind": "topk", "dtype": "f", "skip_first": 4}
+    spec = {"dictionary": dictionary, "tokens": tokens.key, "kind": "topk", "dtype": "f"}
     return artifact(Kind.latents, spec)
 
 
