@@ -171,8 +171,7 @@ def test_an_fvu_that_is_no_number_is_refused(trained):
 
 
 def test_skipped_positions_do_not_enter(trained):
-    """Ids that differ at the first positions only as the last token differ in nothing that is read."""
     model, loaded = trained
     own = Hookpoint(RESID, 0)
-    sums = dictionaries._neighbourhood_sums(model, {own: loaded[own]}, IDS, 4)
+    sums = dictionaries._neighbourhood_sums(model, {own: loaded[own]}, IDS, KEEP)
     assert sums[own, own].rows == len(IDS) * (IDS.shape[1] - 4)
