@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final
 
+JOB_STAGE_OF = {"sweep": "report", "shards": "latents"}
+"""Stages that ask for what another one asks for."""
+
 JOB_STAGES = ("tokens", "models", "dictionaries", "latents", "scores", "report")
 """The stages that run as jobs, each with a field of `Launcher`; `sweep` takes what report takes."""
 
@@ -116,7 +119,7 @@ class Launcher:
 
         gpus, cpus, memory_gb and minutes are numbers; texts may be None; names in sbatch have hyphens.
         """
-        name = "report" if stage == "sweep" else stage
+        name = JOB_STAGE_OF.get(stage, stage)
         own: StageResources = getattr(self, name) if name in JOB_STAGES else StageResources()
         taken = _default()
         for given in (self.default, own):

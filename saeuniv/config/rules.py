@@ -64,6 +64,7 @@ def _settings(config: Config) -> Iterator[Rule]:
     yield "resources.processes", r.processes, r.processes is None or r.processes >= 1, "at least 1"
     batch = r.encode_batch_sequences
     yield "resources.encode_batch_sequences", batch, batch >= 1, "at least 1"
+    yield "resources.encode_tasks", r.encode_tasks, 1 <= r.encode_tasks <= 1000, "1 to 1000"
     yield "resources.layers_gb", r.layers_gb, r.layers_gb >= 0, "at least 0"
     hours = s.max_gpu_hours
     yield "sweep.max_gpu_hours", hours, hours is None or hours > 0, "a positive number of hours"

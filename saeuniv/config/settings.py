@@ -187,6 +187,9 @@ class Resources:
     encode_batch_sequences: int = 64
     """Sequences per forward pass."""
 
+    encode_tasks: int = 1
+    """Tasks that share the shards of one model's latents: as many as there are devices to run them."""
+
     layers_gb: float = 1.0
     """Memory of layers that a process keeps for its next layer pairs; two of them are held whatever it is."""
 

@@ -1,5 +1,6 @@
 """Latents of every asked layer of one model on the held-out tokens, in one forward pass, shard by shard."""
 
+import dataclasses
 import logging
 import time
 from collections.abc import Collection, Hashable, Iterable, Iterator
@@ -13,7 +14,7 @@ from saeuniv.config import canonical_json, plain
 from saeuniv.hookpoints import Hookpoint
 from saeuniv.stages.latents import ShardQuality, fit_of, save_shard, shard_cuts, shards
 from saeuniv.stages.task import LatentsReference, ModelReference, Progress, Task
-from saeuniv.stages.tokens import read_held_out
+from saeuniv.stages.tokens import HeldOut, read_held_out
 from saeuniv.store import Artifact, Kind
 
 _log = logging.getLogger(__name__)
@@ -57,8 +58,17 @@ class Encode(Task):
             return False
         held_out = read_held_out(self.store, self.tokens)
         n_shards = len(shard_cuts(held_out))
-        parts = (shard for each in self.latents for shard in shards(each, n_shards))
+        wanted = self._shards(n_shards)
+        parts = (shards(each, n_shards)[shard] for each in self.latents for shard in wanted)
         return all(map(self.store.exists, parts)) and not any(self._refused(n_shards))
+
+    def _shards(self, n_shards: int) -> range:
+        """Those that this task makes."""
+        return range(n_shards)
+
+    def output_of(self, latents: LatentsReference) -> Artifact:
+        """What this task makes of these latents."""
+        return latents.artifact
 
     def _refused(self, n_shards: int) -> Iterator[str]:
         """Dictionaries that fit worse than asked for on all they have encoded, as sentences."""
@@ -74,36 +84,71 @@ class Encode(Task):
 
     def united(self, other: Any) -> "Encode":
         """The latents of both."""
-        return self._encoding({each.artifact.key: each for each in (*self.latents, *other.latents)}.values())
+        return self._encoding(
+            {each.artifact.key: each for each in (*self.latents, *other.latents)}.values(), other.inputs
+        )
 
     def without(self, paths: Collection[str]) -> "Encode | None":
         """Less the latents with these paths."""
-        kept = [each for each in self.latents if each.artifact.path not in paths]
+        kept = [each for each in self.latents if self.output_of(each).path not in paths]
         return self._encoding(kept) if kept else None
 
-    def _encoding(self, latents: Iterable[LatentsReference]) -> "Encode":
+    def shared_by(self, n_tasks: int) -> "list[Encode]":
+        """This task; or `n_tasks` that share its shards, and this one, which then checks them all."""
+        if n_tasks == 1:
+            return [self]
+        fields = {each.name: getattr(self, each.name) for each in dataclasses.fields(self)}
+        parts: list[Encode] = []
+        for i in range(n_tasks):
+            part = EncodePart(**fields, part=(i, n_tasks))
+            parts.append(replace(part, outputs=tuple(map(part.output_of, self.latents))))
+        made = tuple(output for part in parts for output in part.outputs)
+        return [*parts, replace(self, inputs=(*self.inputs, *made))]
+
+    def _encoding(self, latents: Iterable[LatentsReference], more: tuple[Artifact, ...] = ()) -> "Encode":
         chosen = tuple(sorted(latents, key=lambda each: each.dictionary.hookpoint.layer))
-        inputs = {each.path: each for each in self.inputs if each.kind is not Kind.dictionaries}
+        keys = {each.artifact.key for each in chosen}
+        inputs = {
+            each.path: each
+            for each in (*self.inputs, *more)
+            if each.kind is not Kind.dictionaries and (each.kind is not Kind.latents or each.key in keys)
+        }
         inputs |= {
             each.dictionary.artifact.path: each.dictionary.artifact
             for each in chosen
             if each.dictionary.artifact
         }
-        outputs = tuple(each.artifact for each in chosen)
+        outputs = tuple(self.output_of(each) for each in chosen)
         return replace(self, latents=chosen, inputs=tuple(inputs.values()), outputs=outputs)
 
     def __call__(self, progress: Progress) -> None:
         """Check every dictionary on its own input, then encode and publish shard by shard.
 
+        Where other tasks have made all shards, it checks the fit on all of them, and no model is loaded.
+
         Raises:
             ValueError: a dictionary leaves more of its input unexplained than allowed, on the sequences
                 that are looked at first (RefusedDictionary), or after all on all of them.
         """
+        held_out = read_held_out(self.store, self.tokens)
+        cuts = shard_cuts(held_out)
+        wanted = [shard for shard in self._shards(len(cuts)) if self._missing(shard)]
+        if wanted:
+            self._encode(held_out, cuts, wanted, progress)
+        if refused := [*self._refused(len(cuts))]:
+            raise ValueError("\n".join(refused))
+        _log.info("latents: %s, %d sequences in %d shards", self.label, len(held_out.ids), len(wanted))
+
+    def _missing(self, shard: int) -> list[tuple[Hookpoint, Artifact]]:
+        """Hookpoints whose shard of this number is not there."""
+        outputs = ((each.dictionary.hookpoint, replace(each.artifact, shard=shard)) for each in self.latents)
+        return [(hookpoint, output) for hookpoint, output in outputs if not self.store.exists(output)]
+
+    def _encode(self, held_out: HeldOut, cuts: list[slice], wanted: list[int], progress: Progress) -> None:
         from saeuniv.adapters.dictionary import check_fvu, load_dictionary
         from saeuniv.adapters.language_model import load_language_model
         from saeuniv.adapters.quality import HIGH_NORM, row_norms
 
-        held_out = read_held_out(self.store, self.tokens)
         model = load_language_model(self.model.locate(self.store), revision=self.model.revision)
         dictionaries = {
             each.dictionary.hookpoint: load_dictionary(each.dictionary.locate(self.store))
@@ -117,14 +162,10 @@ class Encode(Task):
         ):
             _log.warning(warning)
         bound = HIGH_NORM * float(np.median(row_norms(model, checked.ids, checked.keep)))
-        cuts = shard_cuts(held_out)
-        for shard, cut in enumerate(cuts):
-            sequences = _Sequences(held_out.ids[cut], held_out.keep[cut])
+        for done, shard in enumerate(wanted):
+            sequences = _Sequences(held_out.ids[cuts[shard]], held_out.keep[cuts[shard]])
             self._encode_shard(model, dictionaries, sequences, shard, bound)
-            progress(shard + 1, len(cuts))
-        if refused := [*self._refused(len(cuts))]:
-            raise ValueError("\n".join(refused))
-        _log.info("latents: %s, %d sequences in %d shards", self.label, len(held_out.ids), len(cuts))
+            progress(done + 1, len(wanted))
 
     def _encode_shard(
         self,
@@ -134,15 +175,9 @@ class Encode(Task):
         shard: int,
         bound: float,
     ) -> None:
-        missing = [
-            (each.dictionary.hookpoint, replace(each.artifact, shard=shard))
-            for each in self.latents
-            if not self.store.exists(replace(each.artifact, shard=shard))
-        ]
-        if not missing:
-            return
         from saeuniv.adapters.quality import encode_rows
 
+        missing = self._missing(shard)
         started = time.monotonic()
         wanted = {hookpoint: dictionaries[hookpoint] for hookpoint, _ in missing}
         encoded = encode_rows(
@@ -154,6 +189,36 @@ class Encode(Task):
             quality = ShardQuality(each.fit, each.fit_high_norm, each.high_norm, None)
             with self.store.publish(output, seconds=share) as folder:
                 save_shard(folder, each.parts, quality, dictionaries[hookpoint].width)
+
+
+@dataclass(frozen=True)
+class EncodePart(Encode):
+    """Encodes every n-th shard: one of several tasks on as many devices; `Encode` follows and checks all."""
+
+    stage: ClassVar[str] = "shards"
+
+    part: tuple[int, int] = (0, 1)
+    """(i, n): shards i, i + n, i + 2n ..."""
+
+    @property
+    def label(self) -> str:
+        """The model, how many of its hookpoints, and which part."""
+        return f"{super().label}, part {self.part[0] + 1} of {self.part[1]}"
+
+    @property
+    def group(self) -> Hashable:
+        """As for the whole, part by part."""
+        return (super().group, self.part)
+
+    def _shards(self, n_shards: int) -> range:
+        return range(self.part[0], n_shards, self.part[1])
+
+    def output_of(self, latents: LatentsReference) -> Artifact:
+        return replace(latents.artifact, part=self.part)
+
+    def _refused(self, n_shards: int) -> Iterator[str]:
+        # The fit on all tokens is known when all parts are there.
+        return iter(())
 
 
 class _Sequences(NamedTuple):

@@ -11,7 +11,7 @@ from saeuniv.config import Sae, canonical_json
 from saeuniv.hookpoints import Hookpoint
 from saeuniv.store import Artifact, Store
 
-STAGES = ("fetch", "tokens", "models", "dictionaries", "latents", "scores", "report", "sweep")
+STAGES = ("fetch", "tokens", "models", "dictionaries", "shards", "latents", "scores", "report", "sweep")
 """Every stage, in an order in which each comes after what it needs."""
 
 Progress = Callable[[int, int], None]

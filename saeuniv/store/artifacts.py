@@ -53,11 +53,16 @@ class Artifact:
     shard: int | None = None
     """number of one shard, which is a published folder of its own; None for the whole"""
 
+    part: tuple[int, int] | None = None
+    """(i, n): shards i, i + n, i + 2n ..., which one of n tasks makes; nothing of this name is published"""
+
     @property
     def path(self) -> str:
         """Its folder relative to the store: `latents/0123456789abcdef`, for a shard `.../00003` below."""
         # Asked for millions of times in a large plan, where the property `value` is the slowest line.
         whole = f"{self.kind._value_}/{self.key}"
+        if self.part is not None:
+            return f"{whole}/{self.part[0]}-of-{self.part[1]}"
         return whole if self.shard is None else f"{whole}/{self.shard:05d}"
 
 

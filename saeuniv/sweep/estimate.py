@@ -134,6 +134,9 @@ def duration_text(seconds: int | float) -> str:
 
 def _taken(task: Task, rates: Rates) -> Taken:
     taken = [rates.of(output) for output in task.outputs]
+    if any(each.part for each in task.inputs):
+        # Others make it; what is left is a check.
+        taken = [Taken(0.0, 0.0) for _ in taken]
     kinds = {output.kind for output in task.outputs}
     if Kind.scores in kinds and Kind.matches not in kinds:
         # Matches are published on the way to the scores that need them, once for each layer pair.

@@ -76,7 +76,7 @@ def _needs(task: Task) -> Iterator[_Need]:
             yield (name, commit), Parts(tokenizer=True)
         case TrainDictionaries():
             yield from _model(task.model)
-        case Encode():
+        case Encode():  # also a part
             yield from _model(task.model)
             yield from _dictionaries(task.latents)
         case ComparePairs():

@@ -7,12 +7,12 @@ import sys
 import time
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from saeuniv.config.launcher import SIGNAL_SECONDS
+from saeuniv.config.launcher import JOB_STAGE_OF, SIGNAL_SECONDS
 from saeuniv.stages.task import Progress, Task
 from saeuniv.store import Store
 from saeuniv.store.processes import host
@@ -119,7 +119,7 @@ class RunJob:
             said = (
                 f"{self.stage}: expected job {current_job()} on {host()} to publish something within its "
                 f"limit of {self.minutes} minutes, but twice in a row it did not. Give it more: "
-                f"hydra.launcher.{self.stage}.minutes={2 * self.minutes}."
+                f"hydra.launcher.{JOB_STAGE_OF.get(self.stage, self.stage)}.minutes={2 * self.minutes}."
             )
             self._write_error(said)
             raise SystemExit(said)
@@ -139,7 +139,8 @@ def progress_made(root: Path, keys: Iterable[str]) -> list[int]:
     for key in keys:
         with suppress(ValueError):
             task = read_task(root, key)
-            folders = [store.folder(output) for output in task.outputs]
+            # The shards of a part lie in the folder of the whole.
+            folders = [store.folder(replace(output, part=None)) for output in task.outputs]
             published += sum(1 for folder in folders for _ in folder.rglob("manifest.json"))
             rest = task.without([output.path for output in task.outputs if store.exists(output)])
             if rest:

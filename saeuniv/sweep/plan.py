@@ -180,7 +180,7 @@ def _tasks(comparison: Comparison, state: Inventory) -> list[Task]:
             layer for wanted, _ in todo for layer in (wanted.layer_a if name == "a" else wanted.layer_b)
         }
         missing = _missing_of(side, layers, state)
-        tasks += side_tasks(side, root, missing, batch_sequences=cell.resources.encode_batch_sequences)
+        tasks += side_tasks(side, root, missing, cell.resources)
     rows: dict[tuple[int, ...], list[PairOutputs]] = {}
     for wanted, outputs in todo:
         rows.setdefault(wanted.layer_a, []).append(outputs)

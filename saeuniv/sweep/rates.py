@@ -98,7 +98,7 @@ class Rates:
             return None
         spec = cast(Mapping[str, Any], made.spec)
         found = self.tokens.get(spec["tokens"])
-        return found and found.rows
+        return found and found.rows // (made.part[1] if made.part else 1)
 
 
 def learn(root: Path) -> Rates:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from saeuniv.config import TinyModel, TrainedSae
+from saeuniv.config import Resources, TinyModel, TrainedSae
 from saeuniv.stages.dictionaries import TrainDictionaries
 from saeuniv.stages.encode import Encode
 from saeuniv.stages.models import TakeInitialWeights, TrainTinyModel
@@ -18,7 +18,7 @@ _SECONDS_PER_TRAINING_TOKEN = 3e-5
 
 
 def side_tasks(
-    side: ResolvedSide, root: Path, missing: Iterable[Artifact], *, batch_sequences: int
+    side: ResolvedSide, root: Path, missing: Iterable[Artifact], resources: Resources
 ) -> list[Task]:
     """The tasks that make those of a side's artifacts that are missing."""
     wanted = {each.path for each in missing}
@@ -37,7 +37,7 @@ def side_tasks(
         tasks.append(_train(side, root, dictionaries))
     latents = tuple(each for each in side.latents.values() if each.artifact.path in wanted)
     if latents:
-        tasks.append(_encode(side, root, latents, batch_sequences))
+        tasks += _encode(side, root, latents, resources)
     return tasks
 
 
@@ -98,10 +98,11 @@ def _train(side: ResolvedSide, root: Path, dictionaries: tuple[DictionaryReferen
 
 
 def _encode(
-    side: ResolvedSide, root: Path, latents: tuple[LatentsReference, ...], batch_sequences: int
-) -> Task:
+    side: ResolvedSide, root: Path, latents: tuple[LatentsReference, ...], resources: Resources
+) -> list[Encode]:
+    """One task; or several that share the shards, and the one that waits for them and checks them all."""
     dictionaries = tuple(each.dictionary.artifact for each in latents if each.dictionary.artifact)
-    return Encode(
+    whole = Encode(
         root,
         inputs=(side.held_out, *made_here(side.model), *dictionaries),
         outputs=tuple(each.artifact for each in latents),
@@ -109,5 +110,6 @@ def _encode(
         model=side.model,
         tokens=side.held_out,
         latents=latents,
-        batch_sequences=batch_sequences,
+        batch_sequences=resources.encode_batch_sequences,
     )
+    return whole.shared_by(resources.encode_tasks)

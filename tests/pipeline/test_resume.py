@@ -145,3 +145,12 @@ def group_is_gone(group: int) -> bool:
         time.sleep(0.1)
     os.killpg(group, signal.SIGKILL)
     return False
+
+
+def test_shards_that_several_tasks_share_are_those_of_one(desk: Desk, trained: Trained) -> None:
+    shutil.rmtree(desk.store / "latents")
+    done = desk.launch("resources.encode_tasks=2", "resources.processes=1", "tracking=off", "control=none")
+    assert done.returncode == 0, done.stderr
+    everything = contents(trained.desk.store)
+    made = {path: sha256 for path, sha256 in contents(desk.store).items() if path.startswith("latents/")}
+    assert made and {path: everything[path] for path in made} == made

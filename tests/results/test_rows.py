@@ -10,7 +10,8 @@ from saeuniv.results import REASONS, NullRow, Row, columns
 _CONTRACT = """
 comparison, model_a, model_b, revision_a, revision_b, hookpoint_a, hookpoint_b, layer_a, layer_b, sae_a,
 sae_b, d_sae_a, d_sae_b, l0_a, l0_b, fvu_a, fvu_b,
-    fvu_high_norm_a, fvu_high_norm_b, dead_fraction_a, dead_fraction_b, loss_recovered_a, loss_recovered_b, alignment, direction, metric, space, value, null,
+fvu_high_norm_a, fvu_high_norm_b, dead_fraction_a, dead_fraction_b, loss_recovered_a, loss_recovered_b,
+ alignment, direction, metric, space, value, null,
 null_mean, null_std, null_draws, control, calibrated, excess, z, diff_control, diff_ci_low, diff_ci_high,
 p_value, q_value, ci_low, ci_high, n_matches, n_eligible_a, n_eligible_b, n_alive_a, n_alive_b,
 eligible_mass_a, eligible_mass_b, context_share_a, context_share_b, n_tokens, n_documents, seed, flags,

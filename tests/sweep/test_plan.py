@@ -111,6 +111,28 @@ def test_a_missing_score_needs_one_layer_pair_and_what_it_rests_on(make_plan: Ma
     assert encode.outputs == (first.artifact,)
 
 
+def test_tasks_that_share_shards_come_before_the_one_that_checks_them_all(
+    make_plan: MakePlan, store: Store
+) -> None:
+    whole = make_plan("control=none")
+    shared = make_plan("control=none", "resources.encode_tasks=3")
+    assert stages(shared) == {**stages(whole), "shards": 6}
+    assert_sound(shared)
+    for task in shared.tasks:
+        if type(task) is Encode:
+            parts = [each for each in shared.tasks if each.stage == "shards" and each.model == task.model]
+            assert [each.part for each in parts] == [(0, 3), (1, 3), (2, 3)]
+            made = {output.path for each in parts for output in each.outputs}
+            assert made < {each.path for each in task.inputs} and len(made) == 3 * len(task.outputs)
+            shards = sorted(shard for each in parts for shard in each._shards(8))
+            assert shards == list(range(8))
+            rest = task.without([task.outputs[0].path])
+            assert rest and {each.path for each in rest.inputs if each.part} < made
+    assert outputs(whole) == [path for path in outputs(shared) if "-of-" not in path]
+    pretend(whole, store)
+    assert make_plan("control=none", "resources.encode_tasks=3").tasks == ()
+
+
 def test_a_damaged_artifact_is_made_again_even_where_nothing_asks_for_it(
     make_plan: MakePlan, store: Store
 ) -> None:
