@@ -214,6 +214,7 @@ class EncodePart(Encode):
         return range(self.part[0], n_shards, self.part[1])
 
     def output_of(self, latents: LatentsReference) -> Artifact:
+        """The part of them that this task makes; a name, nothing that is published."""
         return replace(latents.artifact, part=self.part)
 
     def _refused(self, n_shards: int) -> Iterator[str]:
