@@ -158,7 +158,7 @@ CASES = [
     ("layers.b=[0,4]", "tiny_s1 has 4 layers (0..3). Choose layers.b=all or 0-3."),
     ("layers.pairs=[[0,7]]", "[0,7] is no pair of selected layers."),
     ("sae.k=257", "sae.k=257: expected at most the number of latents, which is 256, got 257."),
-    ("sae.hookpoint=resid_pre", "expected the output of a module, got the input of a block"),
+    ("sae.hookpoint=resid_pre", "expected the output of a module, got the input of layers.0"),
     ("alignment=decoder_cosine", "expected dictionaries of one model, whose residual basis they share"),
     ("width=16k,32k", "several values make a sweep. Add -m"),
     ("metrics=cka,svcca", "or metrics=[cka,svcca] for both in one run"),

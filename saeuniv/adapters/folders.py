@@ -13,6 +13,7 @@ from saeuniv.adapters.checkpoints import (
 from saeuniv.adapters.downloads import weight_files
 from saeuniv.adapters.hub import DICTIONARY_FILES, HubFolder
 from saeuniv.adapters.hub_errors import HubUnreachable
+from saeuniv.adapters.model_facts import TINY_D_FF, ModelFacts, facts_of
 from saeuniv.adapters.published import eleuther_repository
 from saeuniv.config import (
     ConfigError,
@@ -27,32 +28,7 @@ from saeuniv.config import (
 )
 from saeuniv.hookpoints import Hookpoint
 
-# The names under which common architectures write one number.
-_N_LAYERS = ("num_hidden_layers", "n_layer", "num_layers")
-_D_MODEL = ("hidden_size", "n_embd", "d_model")
-_VOCAB_SIZE = ("vocab_size",)
-
-
 _PARTS = {"config": "config.json is", "weights": "weights are", "tokenizer": "tokenizer.json is"}
-
-
-class ModelFacts(NamedTuple):
-    """What is known of a language model before it is loaded."""
-
-    n_layers: int
-    d_model: int
-    vocab_size: int
-    architecture: str
-    """Hugging Face's model_type, for example gpt_neox."""
-
-    tokenizer: str
-    """Sixteen hex digits, equal for two models exactly when every text has the same ids in both."""
-
-    identity: Mapping[str, str]
-    """What names the model in a store key: repository and commit, or sha256; empty for embedded models."""
-
-    folder: str
-    """What loading takes: a folder, or the hub repository; empty for embedded models."""
 
 
 class DictionaryFacts(NamedTuple):
@@ -85,7 +61,10 @@ def model_facts(model: Model, *, key: str) -> ModelFacts:
             tokenizer = byte_tokenizer_json()
             n_ids = len(tokenizer["model"]["vocab"])
             hashed = tokenizer_hash(tokenizer)
-            return ModelFacts(model.n_layers, model.d_model, n_ids, "gpt_neox", hashed, {}, "")
+            d_ff = TINY_D_FF * model.d_model
+            return ModelFacts(
+                model.n_layers, model.d_model, n_ids, "gpt_neox", hashed, {}, "", d_ff, parallel=True
+            )
         case LocalModel():
             return _local_model(LocalFolder.at(model.path, f"{key}.path"))
         case HubModel():
@@ -97,7 +76,7 @@ def model_facts(model: Model, *, key: str) -> ModelFacts:
             if not model.untrained:
                 with contextlib.suppress(HubUnreachable):  # Fetching says so, where they are needed at all.
                     weight_files(source)
-            return _facts(source, config, tokenizer, identity=source.identity(""))
+            return facts_of(source, config, tokenizer, identity=source.identity(""))
         case _:
             raise ConfigError(f"{key}: expected a tiny, local or hub model, got {type(model).__name__}.")
 
@@ -158,7 +137,7 @@ def _local_model(source: LocalFolder) -> ModelFacts:
         )
     if faults or config is None or tokenizer is None:
         raise ConfigError(*faults)
-    return _facts(source, config, tokenizer, identity=source.identity("", "config.json", *weights))
+    return facts_of(source, config, tokenizer, identity=source.identity("", "config.json", *weights))
 
 
 def _parsed(source: LocalFolder, name: str, faults: list[str]) -> dict[str, Any] | None:
@@ -178,32 +157,6 @@ def _missing(where: str, **parts: object) -> list[str]:
         for name, part in parts.items()
         if part is None
     ]
-
-
-def _facts(
-    source: LocalFolder | HubFolder,
-    config: dict[str, Any],
-    tokenizer: dict[str, Any],
-    *,
-    identity: Mapping[str, str],
-) -> ModelFacts:
-    written = (_N_LAYERS, _D_MODEL, _VOCAB_SIZE)
-    numbers = [next((config[name] for name in names if config.get(name)), None) for names in written]
-    lacking = [
-        names[0]
-        for names, number in zip((_N_LAYERS, _D_MODEL, _VOCAB_SIZE), numbers, strict=True)
-        if not number
-    ]
-    if not isinstance(config.get("model_type"), str):
-        lacking.append("model_type")
-    if lacking:
-        raise ConfigError(
-            f"{source.where}: config.json has no {', '.join(lacking)}. Expected the configuration of a "
-            f"decoder-only language model (GPT-NeoX, GPT-2, Llama, Gemma, Qwen ...)."
-        )
-    n_layers, d_model, vocab_size = (int(number or 0) for number in numbers)
-    hashed, folder = tokenizer_hash(tokenizer), source.loadable("")
-    return ModelFacts(n_layers, d_model, vocab_size, config["model_type"], hashed, identity, folder)
 
 
 def _dictionary_source(

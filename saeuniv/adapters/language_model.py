@@ -40,13 +40,14 @@ class LanguageModel:
         Raises:
             ValueError: a hookpoint that this model does not have.
         """
-        by_name = {hookpoint.transformer_lens: hookpoint for hookpoint in hookpoints}
-        absent = [str(hookpoint) for name, hookpoint in by_name.items() if name not in self._bridge.hook_dict]
+        hooks = self._bridge.hook_dict
+        absent = [str(each) for each in hookpoints if each.transformer_lens not in hooks]
         if absent:
             raise ValueError(
                 f"expected hookpoints of a model with {self.n_layers} layers (0..{self.n_layers - 1}), got "
                 f"{', '.join(absent)}. Choose layers the model has."
             )
+        by_name = {hooks[each.transformer_lens].name: each for each in hookpoints}
         captured: dict[Hookpoint, Tensor] = {}
 
         def capture(activation: Tensor, hook: Any) -> None:

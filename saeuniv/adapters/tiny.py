@@ -15,6 +15,7 @@ from jaxtyping import Int
 
 from saeuniv.adapters.checkpoints import END_OF_TEXT, byte_tokenizer_json
 from saeuniv.adapters.language_model import save_model_folder
+from saeuniv.adapters.model_facts import TINY_D_FF
 from saeuniv.adapters.training_state import TrainingState
 from saeuniv.config import TinyModel, plain
 
@@ -54,7 +55,7 @@ def initial_model(spec: TinyModel) -> "GPTNeoXForCausalLM":
         hidden_size=spec.d_model,
         num_hidden_layers=spec.n_layers,
         num_attention_heads=spec.n_heads,
-        intermediate_size=4 * spec.d_model,
+        intermediate_size=TINY_D_FF * spec.d_model,
         max_position_embeddings=spec.context_length,
         use_parallel_residual=True,
         bos_token_id=0,

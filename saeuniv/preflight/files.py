@@ -83,8 +83,9 @@ class FileChecks:
             ConfigError: the dictionaries cannot be trained, or do not exist or fit.
         """
         sae, width, model = side.sae, side.width, side.model
+        d_in = facts.width_at(sae.hookpoint)
         if isinstance(sae, TrainedSae):
-            n_latents = width * facts.d_model if isinstance(width, Expansion) else width
+            n_latents = width * d_in if isinstance(width, Expansion) else width
             assert isinstance(n_latents, int)
             if faults := tuple(_training_faults(sae, n_latents, facts, key)):
                 raise ConfigError(*faults)

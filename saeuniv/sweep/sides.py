@@ -161,7 +161,7 @@ def _dictionaries(
             for each in found
         ]
     assert isinstance(sae, TrainedSae) and training is not None and not isinstance(side.width, Width)
-    width = side.width * facts.d_model if isinstance(side.width, Expansion) else side.width
+    width = side.width * facts.width_at(sae.hookpoint) if isinstance(side.width, Expansion) else side.width
     references: list[DictionaryReference] = []
     for layer in layers:
         hookpoint = Hookpoint(sae.hookpoint, layer)

@@ -43,6 +43,47 @@ def test_facts_of_the_embedded_model_need_no_file():
     assert facts[:4] == (3, 96, 257, "gpt_neox") and not facts.identity and facts.folder == ""
 
 
+@pytest.mark.parametrize(
+    ("config", "d_ff", "parallel"),
+    [
+        ({"model_type": "gpt_neox", "intermediate_size": 48}, 48, True),
+        ({"model_type": "gpt_neox", "intermediate_size": 48, "use_parallel_residual": False}, 48, False),
+        ({"model_type": "gpt2", "n_inner": None}, 64, False),
+        ({"model_type": "gpt2", "n_inner": 40}, 40, False),
+        ({"model_type": "gemma2", "intermediate_size": 96}, 96, False),
+        ({"model_type": "phi", "intermediate_size": 96}, 96, True),
+        ({"model_type": "mixtral", "intermediate_size": 96, "num_local_experts": 8}, None, False),
+        ({"model_type": "unheard_of"}, None, False),
+    ],
+)
+def test_the_width_of_neurons_and_the_lack_of_resid_mid_are_read_from_the_configuration(
+    model, config, d_ff, parallel
+):
+    common = {"hidden_size": 16, "num_hidden_layers": 3, "vocab_size": 257}
+    (model / "config.json").write_text(json.dumps({**common, **config}))
+    facts = _facts(model)
+    assert (facts.d_ff, facts.parallel) == (d_ff, parallel)
+    absent = [HookpointKind.resid_mid] * parallel + [HookpointKind.neurons] * (d_ff is None)
+    for kind in HookpointKind:
+        if kind in absent:
+            (fault,) = _faults(facts.width_at, kind)
+            assert f"sae.hookpoint={kind.value}: expected an activation that the model has" in fault
+            choices = fault.partition("Choose one of ")[2]
+            assert "resid_pre" in choices and not any(each.value in choices for each in absent)
+        else:
+            assert facts.width_at(kind) == (d_ff if kind is HookpointKind.neurons else 16)
+
+
+def test_the_embedded_model_is_as_wide_inside_as_its_facts_say():
+    from saeuniv.adapters import tiny
+
+    spec = TinyModel(seed=0, d_model=32, n_layers=1)
+    facts = folders.model_facts(spec, key="a")
+    config = tiny.initial_model(spec).config
+    assert facts.width_at(HookpointKind.neurons) == config.intermediate_size
+    assert facts.parallel == config.use_parallel_residual
+
+
 def test_the_identity_is_of_the_bytes_and_not_of_the_place(model, model_folders):
     assert _facts(model).identity == _facts(model_folders["gpt_neox"]).identity
     weights = model / "model.safetensors"

@@ -80,6 +80,10 @@ WRONG = {
         [*LOCAL_SAE, "sae.path=wide"],
         "reads 128 dimensions, the model has d_model=64",
     ),
+    "a hookpoint the model lacks": (
+        ["sae.hookpoint=resid_mid"],
+        "sae.hookpoint=resid_mid: expected an activation that the model has, got resid_mid of a gpt_neox",
+    ),
     "a width the source lacks": (
         [*LOCAL_SAE, "sae.path=good", "width=16k"],
         "width=16384 was asked, the dictionaries have 256 latents",

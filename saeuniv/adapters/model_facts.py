@@ -1,0 +1,120 @@
+"""What config.json and tokenizer.json say of a language model, without loading it (no torch)."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from saeuniv.adapters.checkpoints import LocalFolder, tokenizer_hash
+from saeuniv.adapters.hub import HubFolder
+from saeuniv.config import ConfigError
+from saeuniv.hookpoints import HookpointKind, is_parallel
+
+# The names under which common architectures write one number.
+_N_LAYERS = ("num_hidden_layers", "n_layer", "num_layers")
+_D_MODEL = ("hidden_size", "n_embd", "d_model")
+_VOCAB_SIZE = ("vocab_size",)
+_D_FF = ("intermediate_size", "n_inner", "ffn_hidden_size", "ffn_dim")
+_N_EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts")
+
+# These leave the width of the MLP unsaid where it is four times that of the stream.
+_FOUR_TIMES = frozenset({"gpt2", "gptj", "gpt_neo", "falcon", "codegen"})
+
+TINY_D_FF = 4
+"""Neurons of the embedded models' MLPs per dimension of their stream."""
+
+
+class ModelFacts(NamedTuple):
+    """What is known of a language model before it is loaded."""
+
+    n_layers: int
+    d_model: int
+    vocab_size: int
+    architecture: str
+    """Hugging Face's model_type, for example gpt_neox."""
+
+    tokenizer: str
+    """Sixteen hex digits, equal for two models exactly when every text has the same ids in both."""
+
+    identity: Mapping[str, str]
+    """What names the model in a store key: repository and commit, or sha256; empty for embedded models."""
+
+    folder: str
+    """What loading takes: a folder, or the hub repository; empty for embedded models."""
+
+    d_ff: int | None = None
+    """Width of the MLP inside; None where the configuration does not say, or there are several MLPs."""
+
+    parallel: bool = False
+    """Attention and MLP read the same stream: there is no resid_mid."""
+
+    def width_at(self, kind: HookpointKind) -> int:
+        """The dimensions of an activation.
+
+        Raises:
+            ConfigError: the model has no such activation, or its configuration does not say how wide it is.
+        """
+        absent = {HookpointKind.resid_mid} if self.parallel else set[HookpointKind]()
+        absent |= {HookpointKind.neurons} if self.d_ff is None else set()
+        if kind in absent:
+            reasons = {
+                HookpointKind.resid_mid: "whose attention and MLP read the same stream, so that it has none",
+                HookpointKind.neurons: "whose config.json does not say how wide its one MLP is",
+            }
+            choices = ", ".join(each.value for each in HookpointKind if each not in absent)
+            raise ConfigError(
+                f"sae.hookpoint={kind.value}: expected an activation that the model has, got {kind.value} of "
+                f"a {self.architecture} model {reasons[kind]}. Choose one of {choices}."
+            )
+        if kind is HookpointKind.neurons:
+            assert self.d_ff is not None, "refused above"
+            return self.d_ff
+        return self.d_model
+
+
+def facts_of(
+    source: LocalFolder | HubFolder,
+    config: Mapping[str, Any],
+    tokenizer: dict[str, Any],
+    *,
+    identity: Mapping[str, str],
+) -> ModelFacts:
+    """The facts in the files of a folder.
+
+    Raises:
+        ConfigError: config.json lacks what every decoder-only language model has.
+    """
+    written = (_N_LAYERS, _D_MODEL, _VOCAB_SIZE)
+    numbers = [_number(config, names) for names in written]
+    lacking = [names[0] for names, number in zip(written, numbers, strict=True) if not number]
+    architecture = config.get("model_type")
+    if not isinstance(architecture, str):
+        lacking.append("model_type")
+    if lacking:
+        raise ConfigError(
+            f"{source.where}: config.json has no {', '.join(lacking)}. Expected the configuration of a "
+            f"decoder-only language model (GPT-NeoX, GPT-2, Llama, Gemma, Qwen ...)."
+        )
+    n_layers, d_model, vocab_size = (int(number or 0) for number in numbers)
+    return ModelFacts(
+        n_layers,
+        d_model,
+        vocab_size,
+        str(architecture),
+        tokenizer_hash(tokenizer),
+        identity,
+        source.loadable(""),
+        _d_ff(config, str(architecture), d_model),
+        is_parallel(str(architecture), config),
+    )
+
+
+def _number(config: Mapping[str, Any], names: Sequence[str]) -> int | None:
+    return next((config[name] for name in names if config.get(name)), None)
+
+
+def _d_ff(config: Mapping[str, Any], architecture: str, d_model: int) -> int | None:
+    if _number(config, _N_EXPERTS):
+        return None
+    d_ff = _number(config, _D_FF)
+    if d_ff is None and architecture in _FOUR_TIMES:
+        return 4 * d_model
+    return d_ff if isinstance(d_ff, int) else None
