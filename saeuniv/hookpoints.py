@@ -88,6 +88,7 @@ _MODULES = {
     "olmo2": _NORMS_AFTER._replace(middle="mlp"),
     "olmo3": _NORMS_AFTER._replace(middle="mlp"),
     "phi": _Modules(down="mlp.fc2", parallel=_ALWAYS),
+    "starcoder2": _Modules(down="mlp.c_proj"),
     "stablelm": _Modules(parallel=("use_parallel_residual", False)),
 }
 _LLAMA = _Modules()

@@ -1,37 +1,50 @@
-"""Language models: their residual streams by way of TransformerLens, local folders and hub names alike."""
+"""Language models: their activations and losses, local folders and hub names alike."""
 
 import contextlib
-from collections.abc import Sequence
+import logging
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from saeuniv.adapters.downloads import local_model
-from saeuniv.hookpoints import Hookpoint
+from saeuniv.adapters.model_facts import d_ff_of
+from saeuniv.adapters.model_folders import load_hf_model, load_tokenizer
+from saeuniv.adapters.module_hooks import Backend, ModuleHooks, Touch
+from saeuniv.config import ModelBackend
+from saeuniv.hookpoints import Hookpoint, HookpointKind, is_parallel
 
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerFast
+_log = logging.getLogger(__name__)
+
+# A block may add to these in place once they are computed.
+_CHANGED_LATER = frozenset({HookpointKind.mlp_out, HookpointKind.attn_out})
 
 
 class LanguageModel:
-    """A loaded model whose activations can be read. They are raw.
+    """A loaded model whose activations can be read and replaced. They are raw, as Hugging Face has them."""
 
-    `enable_compatibility_mode` (LayerNorm folding, centring) is never called: it changes the residual
-    stream by 5-20 %, and dictionaries are trained on the raw one.
-    """
+    def __init__(self, backend: Backend) -> None:
+        config = backend.model.config
+        self._backend = backend
+        self.n_layers: int = config.num_hidden_layers
+        self.d_model: int = config.hidden_size
+        self.architecture: str = config.model_type
+        """Hugging Face's model_type."""
 
-    def __init__(self, bridge: Any) -> None:
-        self._bridge = bridge
-        self.n_layers: int = bridge.cfg.n_layers
-        self.d_model: int = bridge.cfg.d_model
+        written: dict[str, Any] = config.to_dict()
+        self.n_neurons = d_ff_of(written, self.architecture, self.d_model)
+        """Width of the MLP inside; None where the configuration does not say, or there are several MLPs."""
+
+        self._parallel = is_parallel(self.architecture, written)
+        self.device: torch.device = backend.model.get_input_embeddings().weight.device
+        """Where ids are put; a model over several devices gives activations wherever they are computed."""
 
     def activations(
         self, ids: Int[Tensor | np.ndarray, "batch context"], hookpoints: Sequence[Hookpoint]
-    ) -> dict[Hookpoint, Float[Tensor, "batch context d_model"]]:
+    ) -> dict[Hookpoint, Float[Tensor, "batch context width"]]:
         """What the model computes at each hookpoint, from one forward pass that stops after the last.
 
         Exactly these ids are read: no BOS is prepended. The result lives where the model does and
@@ -40,119 +53,150 @@ class LanguageModel:
         Raises:
             ValueError: a hookpoint that this model does not have.
         """
-        hooks = self._bridge.hook_dict
-        absent = [str(each) for each in hookpoints if each.transformer_lens not in hooks]
-        if absent:
-            raise ValueError(
-                f"expected hookpoints of a model with {self.n_layers} layers (0..{self.n_layers - 1}), got "
-                f"{', '.join(absent)}. Choose layers the model has."
-            )
-        by_name = {hooks[each.transformer_lens].name: each for each in hookpoints}
+        self._require(hookpoints)
         captured: dict[Hookpoint, Tensor] = {}
 
-        def capture(activation: Tensor, hook: Any) -> None:
-            captured[by_name[hook.name]] = activation
-            if len(captured) == len(by_name):
-                raise _AllCaptured
+        def capture(hookpoint: Hookpoint) -> Touch:
+            def touch(activation: Tensor) -> None:
+                kept = activation.clone() if hookpoint.kind in _CHANGED_LATER else activation
+                captured[hookpoint] = kept
+                if len(captured) == len(wanted):
+                    raise _AllCaptured
 
+            return touch
+
+        wanted = dict.fromkeys(hookpoints)
         with torch.inference_mode(), contextlib.suppress(_AllCaptured):
-            self._bridge.run_with_hooks(
-                torch.as_tensor(ids, dtype=torch.int64, device=self._bridge.cfg.device),
-                fwd_hooks=[(name, capture) for name in by_name],
-                return_type=None,
-                stop_at_layer=min(self.n_layers, 1 + max(hookpoint.layer for hookpoint in hookpoints)),
-            )
-        if len(captured) != len(by_name):
-            silent = [str(hookpoint) for hookpoint in hookpoints if hookpoint not in captured]
+            self._backend.logits(self._ids(ids), [(each, capture(each)) for each in wanted])
+        if silent := [str(each) for each in wanted if each not in captured]:
             raise ValueError(
                 f"expected every hookpoint to be computed, got nothing at {', '.join(silent)}. This "
                 f"architecture does not compute them apart; choose sae.hookpoint=resid_post."
             )
-        return {hookpoint: captured[hookpoint] for hookpoint in hookpoints}
+        return {hookpoint: captured[hookpoint] for hookpoint in wanted}
+
+    def mean_loss(
+        self,
+        ids: Int[Tensor | np.ndarray, "batch context"],
+        keep: Bool[Tensor | np.ndarray, "batch context"],
+        *,
+        replace: Mapping[Hookpoint, Callable[[Tensor], Tensor]] | None = None,
+    ) -> float:
+        """The mean next-token cross-entropy in nats, with activations replaced by functions of themselves.
+
+        Position t counts if `keep[t]` and there is a token t + 1 to predict. A function is given
+        `batch context width` and gives back the same shape; what follows in the model reads that.
+
+        Raises:
+            ValueError: a hookpoint that this model does not have, no position that counts, or a function
+                that changes the shape.
+        """
+        self._require(list(replace or ()))
+        tokens = self._ids(ids)
+        counted = torch.as_tensor(keep, device=self.device)[:, :-1]
+        if not counted.any():
+            raise ValueError("expected a position kept that has a next token, got none. Keep more positions.")
+        touches = [
+            touch for hookpoint, function in (replace or {}).items() for touch in _splice(hookpoint, function)
+        ]
+        with torch.inference_mode():
+            logits = self._backend.logits(tokens, touches).to(self.device)
+            losses = torch.nn.functional.cross_entropy(
+                logits[:, :-1][counted].float(), tokens[:, 1:][counted], reduction="none"
+            )
+            # MPS has no float64.
+            return float(losses.cpu().double().mean())
+
+    def _ids(self, ids: Tensor | np.ndarray) -> Tensor:
+        return torch.as_tensor(ids, dtype=torch.int64, device=self.device)
+
+    def _require(self, hookpoints: Sequence[Hookpoint]) -> None:
+        deep = [str(each) for each in hookpoints if each.layer >= self.n_layers]
+        if deep:
+            raise ValueError(
+                f"expected hookpoints of a model with {self.n_layers} layers (0..{self.n_layers - 1}), got "
+                f"{', '.join(deep)}. Choose layers the model has."
+            )
+        lacking = {each.kind for each in hookpoints if self._backend.lacks(each)}
+        if self._parallel:
+            lacking |= {each.kind for each in hookpoints} & {HookpointKind.resid_mid}
+        if lacking:
+            names = ", ".join(sorted(each.value for each in lacking))
+            choices = ", ".join(kind.value for kind in HookpointKind if not self._lacks(kind))
+            raise ValueError(
+                f"sae.hookpoint={names}: expected an activation that the model has, got one that "
+                f"{self.architecture} models read by {self._backend.name} do not have. Choose one of "
+                f"{choices}."
+            )
+
+    def _lacks(self, kind: HookpointKind) -> bool:
+        is_absent_middle = self._parallel and kind is HookpointKind.resid_mid
+        return is_absent_middle or self._backend.lacks(Hookpoint(kind, 0))
 
 
 class _AllCaptured(Exception):
-    """Ends a forward pass early; stopping by layer alone would still compute the logits of the last."""
+    """Ends a forward pass early."""
 
 
-def load_language_model(folder: str, *, revision: str | None = None, device: str = "cpu") -> LanguageModel:
+def _splice(hookpoint: Hookpoint, function: Callable[[Tensor], Tensor]) -> list[tuple[Hookpoint, Touch]]:
+    """Touches that let everything after a hookpoint read what `function` makes of it."""
+
+    def replaced(activation: Tensor) -> Tensor:
+        given = function(activation)
+        if given.shape != activation.shape:
+            raise ValueError(
+                f"{hookpoint}: expected a function that keeps the shape {tuple(activation.shape)}, got "
+                f"{tuple(given.shape)}."
+            )
+        return given.to(activation.device, activation.dtype)
+
+    if hookpoint.kind is not HookpointKind.resid_mid:
+        return [(hookpoint, replaced)]
+    # Two paths read resid_mid: the MLP and the stream itself. Both follow if attention adds the difference.
+    entered: list[Tensor] = []
+
+    def add_difference(attention: Tensor) -> Tensor:
+        before = entered.pop().to(attention.device)
+        return replaced(before + attention) - before
+
+    pre, attention = (
+        Hookpoint(kind, hookpoint.layer) for kind in (HookpointKind.resid_pre, HookpointKind.attn_out)
+    )
+    return [(pre, entered.append), (attention, add_difference)]
+
+
+def load_language_model(
+    folder: str,
+    *,
+    revision: str | None = None,
+    device: str = "cpu",
+    backend: ModelBackend = ModelBackend.auto,
+) -> LanguageModel:
     """The model in a folder, or of a hub repository at a revision, in float32.
 
-    Raises:
-        OSError: there are no safetensors weights (pickled weights are not read).
-        ConfigError: the commit is neither in the cache nor to be had from the hub.
-    """
-    from transformer_lens.model_bridge import TransformerBridge
-
-    folder = _here(folder, revision, weights=True)
-    # The bridge computes attention eagerly; the model handed to it must agree.
-    model = _causal_lm(folder, device, attn_implementation="eager")
-    bridge = TransformerBridge.boot_transformers(
-        folder, hf_model=model, tokenizer=load_tokenizer(folder), device=device, dtype=torch.float32
-    )
-    return LanguageModel(bridge)
-
-
-def load_hf_model(folder: str, *, revision: str | None = None, device: str = "cpu") -> "PreTrainedModel":
-    """The same model as Hugging Face's class, in float32 and evaluation mode, as sparsify's Trainer needs it.
+    With `backend=auto` it is read by TransformerBridge, or where this does not know the architecture, by
+    hooks on its modules; both give the same activations.
 
     Raises:
         OSError: there are no safetensors weights (pickled weights are not read).
         ConfigError: the commit is neither in the cache nor to be had from the hub.
+        ValueError: damaged weights; `backend=bridge` for an architecture that it does not know.
     """
-    return _causal_lm(_here(folder, revision, weights=True), device, attn_implementation=None)
+    found = _backend(folder, revision, device, backend)
+    _log.info("models: %s is read by %s", Path(folder).name, found.name)
+    return LanguageModel(found)
 
 
-def load_tokenizer(folder: str, revision: str | None = None) -> "PreTrainedTokenizerFast":
-    """The tokenizer exactly as tokenizer.json has it.
+def _backend(folder: str, revision: str | None, device: str, backend: ModelBackend) -> Backend:
+    if backend is not ModelBackend.hf:
+        from saeuniv.adapters.bridge import Bridge, UnknownToBridge
 
-    Not AutoTokenizer: where a class is named for the architecture, it rebuilds the tokenizer with settings
-    of its own, and `ModelFacts.tokenizer` is the hash of the file.
-    """
-    from transformers import PreTrainedTokenizerFast
-
-    return PreTrainedTokenizerFast.from_pretrained(_here(folder, revision, weights=False))
-
-
-def save_initial_weights(folder: str, out: Path, *, seed: int, revision: str | None = None) -> None:
-    """Write the untrained counterpart of a model: its configuration and tokenizer, weights from `seed`."""
-    from transformers import AutoConfig, AutoModelForCausalLM
-
-    folder = _here(folder, revision, weights=False)
-    config = AutoConfig.from_pretrained(folder)
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
-    save_model_folder(model, load_tokenizer(folder), out)
-
-
-def save_model_folder(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerFast", folder: Path) -> None:
-    """Write config.json, *.safetensors and tokenizer.json; the bytes depend on the arguments only."""
-    from transformers.utils.logging import disable_progress_bar
-
-    disable_progress_bar()
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    # safetensors makes files that only their owner can read; a store may be shared.
-    mode = (folder / "config.json").stat().st_mode
-    for weights in folder.glob("*.safetensors"):
-        weights.chmod(mode)
-
-
-def _here(folder: str, revision: str | None, *, weights: bool) -> str:
-    """The folder, or (there is a revision) the one that holds this commit of a hub repository."""
-    return folder if revision is None else str(local_model(folder, revision, weights=weights))
-
-
-def _causal_lm(folder: str, device: str, *, attn_implementation: str | None) -> "PreTrainedModel":
-    from transformers import AutoModelForCausalLM
-    from transformers.utils.logging import disable_progress_bar
-
-    disable_progress_bar()
-    model: Any = AutoModelForCausalLM.from_pretrained(
-        folder,
-        dtype=torch.float32,
-        attn_implementation=attn_implementation,
-        use_safetensors=True,
-    )
-    return model.to(device).eval()
+        try:
+            # The bridge computes attention eagerly; the model handed to it must agree.
+            model = load_hf_model(folder, revision=revision, device=device, attention="eager")
+            return Bridge(model, load_tokenizer(folder, revision))
+        except UnknownToBridge as error:
+            if backend is ModelBackend.bridge:
+                raise
+            _log.info("models: %s", error)
+    return ModuleHooks(load_hf_model(folder, revision=revision, device=device))

@@ -102,19 +102,20 @@ def facts_of(
         tokenizer_hash(tokenizer),
         identity,
         source.loadable(""),
-        _d_ff(config, str(architecture), d_model),
+        d_ff_of(config, str(architecture), d_model),
         is_parallel(str(architecture), config),
     )
 
 
-def _number(config: Mapping[str, Any], names: Sequence[str]) -> int | None:
-    return next((config[name] for name in names if config.get(name)), None)
-
-
-def _d_ff(config: Mapping[str, Any], architecture: str, d_model: int) -> int | None:
+def d_ff_of(config: Mapping[str, Any], architecture: str, d_model: int) -> int | None:
+    """Width of the MLP inside, by config.json; None where it does not say, or there are several MLPs."""
     if _number(config, _N_EXPERTS):
         return None
     d_ff = _number(config, _D_FF)
     if d_ff is None and architecture in _FOUR_TIMES:
         return 4 * d_model
     return d_ff if isinstance(d_ff, int) else None
+
+
+def _number(config: Mapping[str, Any], names: Sequence[str]) -> int | None:
+    return next((config[name] for name in names if config.get(name)), None)

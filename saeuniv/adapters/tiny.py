@@ -14,8 +14,8 @@ import torch
 from jaxtyping import Int
 
 from saeuniv.adapters.checkpoints import END_OF_TEXT, byte_tokenizer_json
-from saeuniv.adapters.language_model import save_model_folder
 from saeuniv.adapters.model_facts import TINY_D_FF
+from saeuniv.adapters.model_folders import save_model_folder
 from saeuniv.adapters.training_state import TrainingState
 from saeuniv.config import TinyModel, plain
 

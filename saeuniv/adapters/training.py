@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from saeuniv.adapters.language_model import load_hf_model
+from saeuniv.adapters.model_folders import load_hf_model
 from saeuniv.adapters.tokens import training_sequences
 from saeuniv.adapters.training_state import TrainingState
 from saeuniv.config import TrainedSae

@@ -46,6 +46,7 @@ from saeuniv.config.sources import HubSae as HubSae
 from saeuniv.config.sources import LocalModel as LocalModel
 from saeuniv.config.sources import LocalSae as LocalSae
 from saeuniv.config.sources import Model as Model
+from saeuniv.config.sources import ModelBackend as ModelBackend
 from saeuniv.config.sources import Sae as Sae
 from saeuniv.config.sources import StdlibData as StdlibData
 from saeuniv.config.sources import TextData as TextData

@@ -21,6 +21,17 @@ class Documents(Enum):
     line = "line"
 
 
+class ModelBackend(Enum):
+    """What reads a model's activations. auto: bridge where it knows the architecture, else hf."""
+
+    auto = "auto"
+    bridge = "bridge"
+    """TransformerLens' TransformerBridge."""
+
+    hf = "hf"
+    """Hooks on the modules of Hugging Face's class."""
+
+
 @dataclass
 class Model:
     """Base of the model sources; `untrained` asks for the initial weights of the same model."""

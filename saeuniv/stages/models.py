@@ -62,7 +62,7 @@ class TakeInitialWeights(Task):
 
     def __call__(self, progress: Progress) -> None:
         """Initialise and save."""
-        from saeuniv.adapters.language_model import save_initial_weights
+        from saeuniv.adapters.model_folders import save_initial_weights
 
         (output,) = self.outputs
         with self.store.publish(output) as folder:

@@ -100,7 +100,7 @@ class MakeTokens(Task):
             from saeuniv.adapters.tiny import byte_tokenizer
 
             return byte_tokenizer(self.data.context_length)
-        from saeuniv.adapters.language_model import load_tokenizer
+        from saeuniv.adapters.model_folders import load_tokenizer
 
         return load_tokenizer(self.tokenizer, self.revision)
 

@@ -10,6 +10,16 @@ from safetensors.torch import save_file
 torch.set_num_threads(1)
 
 D_MODEL = 16
+ARCHITECTURES = (
+    "gpt_neox",
+    "gpt_neox_serial",
+    "gpt2",
+    "llama",
+    "gemma2",
+    "qwen2",
+    "olmo2",
+    "helium",  # TransformerBridge does not know it
+)
 N_LAYERS = 3
 
 
@@ -23,6 +33,22 @@ def _model(name: str):
             return hf.GPTNeoXForCausalLM(
                 hf.GPTNeoXConfig(intermediate_size=32, max_position_embeddings=32, **block, **common)
             )
+        case "gpt_neox_serial":
+            serial = {"use_parallel_residual": False, "max_position_embeddings": 32}
+            return hf.GPTNeoXForCausalLM(hf.GPTNeoXConfig(intermediate_size=32, **serial, **block, **common))
+        case "gemma2" | "qwen2" | "helium" | "olmo2":
+            prefix = {"gemma2": "Gemma2", "qwen2": "Qwen2", "helium": "Helium", "olmo2": "Olmo2"}[name]
+            own = {"head_dim": 8} if name in ("gemma2", "helium") else {}
+            own |= {"sliding_window": 8} if name == "gemma2" else {}
+            config = getattr(hf, f"{prefix}Config")(
+                intermediate_size=48,
+                max_position_embeddings=32,
+                num_key_value_heads=1,
+                **own,
+                **block,
+                **common,
+            )
+            return getattr(hf, f"{prefix}ForCausalLM")(config)
         case "gpt2":
             return hf.GPT2LMHeadModel(
                 hf.GPT2Config(n_embd=D_MODEL, n_layer=N_LAYERS, n_head=2, n_positions=32, **common)
@@ -36,11 +62,11 @@ def _model(name: str):
 @pytest.fixture(scope="session")
 def model_folders(tmp_path_factory) -> dict[str, Path]:
     """One folder per architecture; norms and biases are perturbed so that folding them would show."""
-    from saeuniv.adapters import language_model, tiny
+    from saeuniv.adapters import model_folders, tiny
 
     root = tmp_path_factory.mktemp("models")
     folders: dict[str, Path] = {}
-    for name in ("gpt_neox", "gpt2", "llama"):
+    for name in ARCHITECTURES:
         torch.manual_seed(0)
         model = _model(name)
         with torch.no_grad():
@@ -48,7 +74,7 @@ def model_folders(tmp_path_factory) -> dict[str, Path]:
                 parameter.mul_(3 if parameter.ndim == 2 else 1)
                 parameter.add_(0.3 * torch.randn_like(parameter) if parameter.ndim == 1 else 0)
         folders[name] = root / name
-        language_model.save_model_folder(model, tiny.byte_tokenizer(32), folders[name])
+        model_folders.save_model_folder(model, tiny.byte_tokenizer(32), folders[name])
     return folders
 
 

@@ -94,7 +94,7 @@ def test_the_identity_is_of_the_bytes_and_not_of_the_place(model, model_folders)
 
 
 def test_the_tokenizer_hash_is_equal_for_copies_and_differs_for_another_tokenizer(model, model_folders):
-    from saeuniv.adapters.language_model import load_tokenizer
+    from saeuniv.adapters.model_folders import load_tokenizer
 
     original = _facts(model).tokenizer
     assert len(original) == 16 and original == _facts(model_folders["llama"]).tokenizer

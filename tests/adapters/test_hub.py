@@ -294,7 +294,8 @@ def test_what_was_fetched_loads_without_a_network(
     from transformers import AutoModelForCausalLM
 
     from saeuniv.adapters.dictionary import load_dictionary
-    from saeuniv.adapters.language_model import load_language_model, load_tokenizer, save_initial_weights
+    from saeuniv.adapters.language_model import load_language_model
+    from saeuniv.adapters.model_folders import load_tokenizer, save_initial_weights
     from saeuniv.hookpoints import Hookpoint, HookpointKind
 
     folder = model_folders[architecture]

@@ -1,57 +1,129 @@
-"""Activations by way of TransformerLens are the raw ones of the Hugging Face modules."""
+"""Activations are the raw ones of the Hugging Face modules, whatever reads them."""
 
-import filecmp
+import functools
+import logging
 
 import pytest
 import torch
 
-from saeuniv.adapters import language_model, tiny
+from saeuniv.adapters import language_model
+from saeuniv.adapters.model_folders import load_hf_model
+from saeuniv.config import ModelBackend
 from saeuniv.hookpoints import Hookpoint, HookpointKind
 
 KINDS = list(HookpointKind)
-ARCHITECTURES = ("gpt_neox", "gpt2", "llama")
+PARALLEL = ("gpt_neox",)
+# Of the bridge and of the hooks; the last architecture is unknown to the bridge.
+BRIDGED = ("gpt_neox", "gpt_neox_serial", "gpt2", "llama", "gemma2", "qwen2", "olmo2")
+ARCHITECTURES = (*BRIDGED, "helium")
+BOTH = [
+    *((architecture, ModelBackend.bridge) for architecture in BRIDGED),
+    *((architecture, ModelBackend.hf) for architecture in ARCHITECTURES),
+]
 IDS = torch.randint(0, 257, (2, 12), generator=torch.Generator().manual_seed(0))
+KEEP = torch.ones(2, 12, dtype=torch.bool)
+
+# The modules of a block, written out: what attention adds is the output of the first, what the MLP adds that
+# of the second, neurons are the input of the third.
+MODULES = {
+    "gpt_neox": ("layers.{}.attention", "layers.{}.mlp", "layers.{}.mlp.dense_4h_to_h"),
+    "gpt_neox_serial": ("layers.{}.attention", "layers.{}.mlp", "layers.{}.mlp.dense_4h_to_h"),
+    "gpt2": ("h.{}.attn", "h.{}.mlp", "h.{}.mlp.c_proj"),
+    "llama": ("layers.{}.self_attn", "layers.{}.mlp", "layers.{}.mlp.down_proj"),
+    "qwen2": ("layers.{}.self_attn", "layers.{}.mlp", "layers.{}.mlp.down_proj"),
+    "helium": ("layers.{}.self_attn", "layers.{}.mlp", "layers.{}.mlp.down_proj"),
+    **dict.fromkeys(
+        ("gemma2", "olmo2"),
+        (
+            "layers.{}.post_attention_layernorm",
+            "layers.{}.post_feedforward_layernorm",
+            "layers.{}.mlp.down_proj",
+        ),
+    ),
+}
 
 
-def _output(outputs: object) -> torch.Tensor:
-    return outputs[0] if isinstance(outputs, tuple) else outputs
+@functools.cache
+def _load(folder, backend: ModelBackend = ModelBackend.auto) -> language_model.LanguageModel:
+    return language_model.load_language_model(str(folder), backend=backend)
+
+
+def _hookpoints(architecture: str) -> list[Hookpoint]:
+    kinds = [kind for kind in KINDS if architecture not in PARALLEL or kind is not HookpointKind.resid_mid]
+    return [Hookpoint(kind, layer) for layer in range(3) for kind in kinds]
+
+
+def _first(value: object) -> torch.Tensor:
+    return value[0] if isinstance(value, tuple) else value
 
 
 def _by_hugging_face(folder, architecture: str) -> dict[Hookpoint, torch.Tensor]:
-    """What hooks on the modules named by the hookpoint table see, and the inputs of the blocks."""
-    model = language_model.load_hf_model(str(folder))
-    seen: dict[Hookpoint, torch.Tensor] = {}
+    """From the stream that Hugging Face gives itself, and from hooks on the modules written out above."""
+    model = load_hf_model(str(folder), attention="eager")
+    seen: dict[str, torch.Tensor] = {}
     for layer in range(3):
-        for kind in (HookpointKind.resid_post, HookpointKind.mlp_out, HookpointKind.attn_out):
-            hookpoint = Hookpoint(kind, layer)
-            module = model.base_model.get_submodule(hookpoint.sparsify(architecture))
-            module.register_forward_hook(lambda _m, _i, out, h=hookpoint: seen.__setitem__(h, _output(out)))
-        block = model.base_model.get_submodule(
-            Hookpoint(HookpointKind.resid_post, layer).sparsify(architecture)
-        )
-        pre = Hookpoint(HookpointKind.resid_pre, layer)
-        block.register_forward_pre_hook(
-            lambda _m, args, kwargs, h=pre: seen.__setitem__(h, args[0] if args else kwargs["hidden_states"]),
-            with_kwargs=True,
-        )
+        attention, mlp, down = (name.format(layer) for name in MODULES[architecture])
+        for name in (attention, mlp):
+            module = model.base_model.get_submodule(name)
+            module.register_forward_hook(lambda _m, _i, out, n=name: seen.__setitem__(n, _first(out)))
+        module = model.base_model.get_submodule(down)
+        module.register_forward_pre_hook(lambda _m, args, n=down: seen.__setitem__(n, args[0]))
     with torch.inference_mode():
-        model(IDS)
-    return seen
+        stream = model(IDS, output_hidden_states=True).hidden_states
+    found: dict[Hookpoint, torch.Tensor] = {}
+    for layer in range(3):
+        attention, mlp, down = (seen[name.format(layer)] for name in MODULES[architecture])
+        found[Hookpoint(HookpointKind.resid_pre, layer)] = stream[layer]
+        found[Hookpoint(HookpointKind.resid_mid, layer)] = stream[layer] + attention
+        found[Hookpoint(HookpointKind.resid_post, layer)] = stream[layer] + attention + mlp
+        found[Hookpoint(HookpointKind.mlp_out, layer)] = mlp
+        found[Hookpoint(HookpointKind.attn_out, layer)] = attention
+        found[Hookpoint(HookpointKind.neurons, layer)] = down
+    final = found[Hookpoint(HookpointKind.resid_post, 2)]
+    assert (final - stream[3]).abs().max() > 0.1, "the last of hidden_states is after the final norm"
+    return found
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_activations_equal_what_hooks_on_hugging_face_modules_see(model_folders, architecture):
+@pytest.mark.parametrize(("architecture", "backend"), BOTH)
+def test_activations_equal_those_of_hugging_face(model_folders, architecture, backend):
     folder = model_folders[architecture]
     expected = _by_hugging_face(folder, architecture)
-    got = language_model.load_language_model(str(folder)).activations(IDS, list(expected))
-    assert list(got) == list(expected) and len(got) == 12
+    wanted = _hookpoints(architecture)
+    got = _load(folder, backend).activations(IDS, wanted)
+    assert list(got) == wanted
     for hookpoint, activation in got.items():
-        scale = expected[hookpoint].abs().max()
-        assert (activation - expected[hookpoint]).abs().max() <= 1e-6 * max(scale, 1), hookpoint
+        scale = max(expected[hookpoint].abs().max().item(), 1.0)
+        assert activation.shape == expected[hookpoint].shape
+        assert (activation - expected[hookpoint]).abs().max() <= 1e-5 * scale, hookpoint
+
+
+@pytest.mark.parametrize(("architecture", "backend"), BOTH)
+def test_a_model_says_how_large_it_is(model_folders, architecture, backend):
+    from saeuniv.adapters import folders
+    from saeuniv.config import LocalModel
+
+    model = _load(model_folders[architecture], backend)
+    facts = folders.model_facts(LocalModel(path=str(model_folders[architecture])), key="a")
+    assert (model.n_layers, model.d_model, model.architecture) == (3, 16, facts.architecture)
+    assert (model.n_neurons, model.device) == (facts.d_ff, torch.device("cpu"))
+    for hookpoint, activation in model.activations(IDS, _hookpoints(architecture)).items():
+        assert activation.shape[-1] == facts.width_at(hookpoint.kind)
+
+
+def test_the_bridge_reads_what_it_knows_and_hooks_read_the_rest(model_folders, caplog):
+    with caplog.at_level(logging.INFO, "saeuniv"):
+        language_model.load_language_model(str(model_folders["llama"]))
+        assert "llama is read by TransformerBridge" in caplog.text
+        caplog.clear()
+        model = language_model.load_language_model(str(model_folders["helium"]))
+    assert "helium is read by Hugging Face's modules" in caplog.text
+    assert model.activations(IDS, [Hookpoint(HookpointKind.resid_post, 1)])
+    with pytest.raises(ValueError, match="helium: expected an architecture that TransformerBridge takes"):
+        language_model.load_language_model(str(model_folders["helium"]), backend=ModelBackend.bridge)
 
 
 def test_resid_post_is_resid_pre_of_the_next_layer_and_not_of_its_own(model_folders):
-    model = language_model.load_language_model(str(model_folders["gpt_neox"]))
+    model = _load(model_folders["gpt_neox"])
     pre0, pre1, post0 = (
         Hookpoint(kind, layer)
         for kind, layer in (
@@ -65,9 +137,10 @@ def test_resid_post_is_resid_pre_of_the_next_layer_and_not_of_its_own(model_fold
     assert not torch.allclose(got[post0], got[pre0], rtol=0.1)
 
 
-def test_one_forward_pass_stops_after_the_highest_hookpoint(model_folders):
-    model = language_model.load_language_model(str(model_folders["gpt_neox"]))
-    inner = model._bridge.original_model
+@pytest.mark.parametrize("backend", [ModelBackend.bridge, ModelBackend.hf])
+def test_one_forward_pass_stops_after_the_highest_hookpoint(model_folders, backend):
+    model = language_model.load_language_model(str(model_folders["gpt_neox"]), backend=backend)
+    inner = model._backend.model
     ran: list[str] = []
     assert {"lm_head", "embed_out"} & {name for name, _ in inner.named_modules()}
     for name, module in inner.named_modules():
@@ -86,49 +159,91 @@ def test_one_forward_pass_stops_after_the_highest_hookpoint(model_folders):
     assert len(ran) == len(set(ran)), "each module ran once"
 
 
-def test_a_pass_that_stopped_leaves_the_next_one_unchanged(model_folders):
-    model = language_model.load_language_model(str(model_folders["llama"]))
+@pytest.mark.parametrize("backend", [ModelBackend.bridge, ModelBackend.hf])
+def test_a_pass_that_stopped_leaves_the_next_one_unchanged(model_folders, backend):
+    model = _load(model_folders["llama"], backend)
     last, first = Hookpoint(HookpointKind.resid_post, 2), Hookpoint(HookpointKind.mlp_out, 0)
     before = model.activations(IDS, [last])[last].clone()
     model.activations(IDS, [first])
     assert torch.equal(model.activations(IDS, [last])[last], before)
 
 
-def test_a_hookpoint_the_model_lacks_is_named(model_folders):
-    model = language_model.load_language_model(str(model_folders["gpt2"]))
+@pytest.mark.parametrize("backend", [ModelBackend.bridge, ModelBackend.hf])
+def test_a_hookpoint_the_model_lacks_is_named(model_folders, backend):
     with pytest.raises(ValueError, match=r"3 layers \(0\.\.2\), got resid_post\[3\]"):
-        model.activations(IDS, [Hookpoint(HookpointKind.resid_post, 3)])
+        _load(model_folders["gpt2"], backend).activations(IDS, [Hookpoint(HookpointKind.resid_post, 3)])
+    middle = [Hookpoint(kind, 0) for kind in (HookpointKind.resid_pre, HookpointKind.resid_mid)]
+    expected = (
+        r"sae\.hookpoint=resid_mid: expected .* gpt_neox models .* do not have\. "
+        r"Choose one of resid_pre, resid_post, mlp_out, attn_out, neurons\."
+    )
+    parallel = _load(model_folders["gpt_neox"], backend)
+    with pytest.raises(ValueError, match=expected):
+        parallel.activations(IDS, middle)
+    with pytest.raises(ValueError, match=expected):
+        parallel.mean_loss(IDS, KEEP, replace={middle[1]: lambda x: x})
 
 
-def test_pickled_weights_are_never_read(model_folders, tmp_path):
-    source = model_folders["gpt2"]
-    for name in ("config.json", "tokenizer.json", "tokenizer_config.json"):
-        (tmp_path / name).write_bytes((source / name).read_bytes())
-    torch.save({}, tmp_path / "pytorch_model.bin")
-    with pytest.raises(OSError, match="safetensors"):
-        language_model.load_language_model(str(tmp_path))
+@pytest.mark.parametrize(("architecture", "backend"), BOTH)
+def test_the_loss_is_hugging_faces_and_replacing_by_the_same_leaves_it(model_folders, architecture, backend):
+    folder = model_folders[architecture]
+    model = _load(folder, backend)
+    with torch.inference_mode():
+        expected = load_hf_model(str(folder), attention="eager")(IDS, labels=IDS).loss.item()
+    loss = model.mean_loss(IDS, KEEP)
+    assert abs(loss - expected) <= 1e-5
+    for hookpoint in _hookpoints(architecture):
+        assert abs(model.mean_loss(IDS, KEEP, replace={hookpoint: lambda x: x}) - loss) <= 1e-6, hookpoint
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_initial_weights_are_decided_by_the_seed_and_keep_config_and_tokenizer(
-    model_folders, tmp_path, architecture
-):
-    source = str(model_folders[architecture])
-    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
-        language_model.save_initial_weights(source, tmp_path / name, seed=seed)
-    files = ["config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"]
-    assert filecmp.cmpfiles(tmp_path / "a", tmp_path / "b", files, shallow=False)[0] == files
-    assert "model.safetensors" in filecmp.cmpfiles(tmp_path / "a", tmp_path / "c", files, shallow=False)[1]
-    assert "model.safetensors" in filecmp.cmpfiles(tmp_path / "a", source, files, shallow=False)[1]
-    language_model.load_language_model(str(tmp_path / "a"))
+@pytest.mark.parametrize(("architecture", "backend"), BOTH)
+def test_all_that_follows_reads_a_stream_that_was_replaced(model_folders, architecture, backend):
+    """The stream of other text put in at any place gives the predictions for that text."""
+    model = _load(model_folders[architecture], backend)
+    others = torch.randint(0, 257, (2, 12), generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        logits = load_hf_model(str(model_folders[architecture]), attention="eager")(others).logits
+    targets = IDS[:, 1:].flatten()
+    expected = torch.nn.functional.cross_entropy(logits[:, :-1].flatten(0, 1), targets).item()
+    assert abs(expected - model.mean_loss(IDS, KEEP)) > 1e-3
+    streams = [each for each in _hookpoints(architecture) if each.kind.value.startswith("resid")]
+    put = model.activations(others, streams)
+    for hookpoint in streams:
+        got = model.mean_loss(IDS, KEEP, replace={hookpoint: lambda _x, h=hookpoint: put[h]})
+        assert abs(got - expected) <= 1e-5, hookpoint
 
 
-def test_initial_weights_of_a_saved_tiny_model_are_those_of_its_seed(tmp_path):
-    from saeuniv.config import TinyModel
+@pytest.mark.parametrize("architecture", BRIDGED)
+def test_both_ways_of_reading_give_the_same_loss_wherever_it_is_replaced(model_folders, architecture):
+    bridge, hf = (_load(model_folders[architecture], each) for each in (ModelBackend.bridge, ModelBackend.hf))
+    plain = hf.mean_loss(IDS, KEEP)
+    for hookpoint in _hookpoints(architecture):
+        losses = [each.mean_loss(IDS, KEEP, replace={hookpoint: torch.zeros_like}) for each in (bridge, hf)]
+        assert abs(losses[0] - losses[1]) <= 1e-5 and abs(losses[0] - plain) > 1e-4, hookpoint
 
-    model = tiny.initial_model(TinyModel(seed=4, d_model=16, n_layers=2))
-    tiny.save(model, tmp_path / "saved")
-    language_model.save_initial_weights(str(tmp_path / "saved"), tmp_path / "again", seed=4)
-    assert (tmp_path / "saved/model.safetensors").read_bytes() == (
-        tmp_path / "again/model.safetensors"
-    ).read_bytes()
+
+def test_an_mlp_whose_neurons_are_silent_adds_nothing(model_folders):
+    model = _load(model_folders["llama"], ModelBackend.hf)
+    neurons, out = (Hookpoint(kind, 1) for kind in (HookpointKind.neurons, HookpointKind.mlp_out))
+    silent, nothing = (
+        model.mean_loss(IDS, KEEP, replace={each: torch.zeros_like}) for each in (neurons, out)
+    )
+    assert abs(silent - nothing) <= 1e-6
+
+
+def test_only_kept_positions_with_a_next_token_count(model_folders):
+    model = _load(model_folders["gpt2"])
+    keep = torch.zeros(2, 12, dtype=torch.bool)
+    keep[0, 3] = keep[1, 7] = keep[1, 11] = True
+    logits = load_hf_model(str(model_folders["gpt2"]))(IDS).logits.log_softmax(-1)
+    expected = -(logits[0, 3, IDS[0, 4]] + logits[1, 7, IDS[1, 8]]) / 2
+    assert abs(model.mean_loss(IDS.numpy(), keep.numpy()) - expected.item()) <= 1e-5
+    with pytest.raises(ValueError, match="expected a position kept that has a next token"):
+        model.mean_loss(IDS, keep & (torch.arange(12) == 11))
+
+
+def test_a_replacement_of_another_shape_is_refused(model_folders):
+    post = Hookpoint(HookpointKind.resid_post, 1)
+    expected = r"resid_post\[1\]: expected a function that keeps the shape \(2, 12, 16\), got \(2, 12, 8\)"
+    with pytest.raises(ValueError, match=expected):
+        _load(model_folders["gpt2"]).mean_loss(IDS, KEEP, replace={post: lambda x: x[..., :8]})
