@@ -17,6 +17,8 @@ HIGH_NORM = 10.0
 
 # Sequences per forward pass where a few sequences are looked at.
 _BATCH_SEQUENCES = 32
+# The same where logits are computed: 256k words of a vocabulary are 128 MB a sequence of 128 tokens.
+_LOSS_SEQUENCES = 4
 
 
 class Encoded(NamedTuple):
@@ -85,6 +87,72 @@ def norm_hookpoint(model: LanguageModel) -> Hookpoint:
     They appear after the first blocks and go before the last (Sun et al. 2024, Massive Activations).
     """
     return Hookpoint(HookpointKind.resid_post, (model.n_layers - 1) // 2)
+
+
+def splicing_losses(
+    model: LanguageModel,
+    dictionaries: Mapping[Hookpoint, Dictionary],
+    ids: Int[np.ndarray, "sequences context"],
+    keep: Bool[np.ndarray, "sequences context"],
+) -> dict[Hookpoint, dict[str, float]]:
+    """Mean next-token loss in nats: clean, with each reconstruction spliced in, with the mean in its place.
+
+    Kept positions alone are replaced and counted. Costs two forward passes a dictionary, and two more. From
+    these follows the loss recovered, (ablated - spliced) / (ablated - clean).
+    """
+    means = _means(model, list(dictionaries), ids, keep)
+    clean = _loss(model, ids, keep)
+    found: dict[Hookpoint, dict[str, float]] = {}
+    for hookpoint, dictionary in dictionaries.items():
+        found[hookpoint] = {
+            "clean": clean,
+            "spliced": _loss(model, ids, keep, hookpoint, dictionary),
+            "ablated": _loss(model, ids, keep, hookpoint, means[hookpoint]),
+        }
+    return found
+
+
+def _loss(
+    model: LanguageModel,
+    ids: Int[np.ndarray, "sequences context"],
+    keep: Bool[np.ndarray, "sequences context"],
+    hookpoint: Hookpoint | None = None,
+    instead: Dictionary | Tensor | None = None,
+) -> float:
+    total, counted = 0.0, 0
+    for start in range(0, len(ids), _LOSS_SEQUENCES):
+        batch = slice(start, start + _LOSS_SEQUENCES)
+        kept = torch.from_numpy(keep[batch])
+
+        def replaced(x: Tensor, kept: Tensor = kept) -> Tensor:
+            x, kept = x.clone(), kept.to(x.device)
+            made = instead.reconstruct(x[kept]) if isinstance(instead, Dictionary) else instead
+            assert made is not None, "a hookpoint is replaced by something"
+            x[kept] = made.to(x)
+            return x
+
+        n = int(keep[batch][:, :-1].sum())
+        if not n:
+            continue
+        replace = {hookpoint: replaced} if hookpoint is not None else None
+        total += model.mean_loss(ids[batch], keep[batch], replace=replace) * n
+        counted += n
+    return total / max(counted, 1)
+
+
+def _means(
+    model: LanguageModel,
+    hookpoints: list[Hookpoint],
+    ids: Int[np.ndarray, "sequences context"],
+    keep: Bool[np.ndarray, "sequences context"],
+) -> dict[Hookpoint, Float[Tensor, " d_in"]]:
+    sums: dict[Hookpoint, Tensor] = {}
+    for start in range(0, len(ids), _LOSS_SEQUENCES):
+        batch = slice(start, start + _LOSS_SEQUENCES)
+        for hookpoint, x in model.activations(ids[batch], hookpoints).items():
+            new = x[keep[batch]].double().sum(0)
+            sums[hookpoint] = sums[hookpoint] + new if hookpoint in sums else new
+    return {hookpoint: total / max(int(keep.sum()), 1) for hookpoint, total in sums.items()}
 
 
 def _norms(

@@ -21,6 +21,8 @@ _log = logging.getLogger(__name__)
 
 # Sequences on which a dictionary's fit to its hookpoint is checked before anything is encoded.
 _CHECKED_SEQUENCES = 64
+# Of these, those on which the loss with the reconstruction spliced in is measured.
+_SPLICED_SEQUENCES = 32
 
 
 @dataclass(frozen=True)
@@ -164,7 +166,7 @@ class Encode(Task):
         bound = HIGH_NORM * float(np.median(row_norms(model, checked.ids, checked.keep)))
         for done, shard in enumerate(wanted):
             sequences = _Sequences(held_out.ids[cuts[shard]], held_out.keep[cuts[shard]])
-            self._encode_shard(model, dictionaries, sequences, shard, bound)
+            self._encode_shard(model, dictionaries, sequences, checked, shard, bound)
             progress(done + 1, len(wanted))
 
     def _encode_shard(
@@ -172,10 +174,11 @@ class Encode(Task):
         model: Any,
         dictionaries: dict[Hookpoint, Any],
         sequences: "_Sequences",
+        checked: "_Sequences",
         shard: int,
         bound: float,
     ) -> None:
-        from saeuniv.adapters.quality import encode_rows
+        from saeuniv.adapters.quality import encode_rows, splicing_losses
 
         missing = self._missing(shard)
         started = time.monotonic()
@@ -183,10 +186,13 @@ class Encode(Task):
         encoded = encode_rows(
             model, wanted, sequences.ids, sequences.keep, bound=bound, batch_sequences=self.batch_sequences
         )
+        # Of the model on the whole token set: kept with the first shard.
+        looked_at = _Sequences(*(each[:_SPLICED_SEQUENCES] for each in checked))
+        losses = splicing_losses(model, wanted, *looked_at) if shard == 0 else {}
         share = (time.monotonic() - started) / len(missing)
         for hookpoint, output in missing:
             each = encoded[hookpoint]
-            quality = ShardQuality(each.fit, each.fit_high_norm, each.high_norm, None)
+            quality = ShardQuality(each.fit, each.fit_high_norm, each.high_norm, losses.get(hookpoint))
             with self.store.publish(output, seconds=share) as folder:
                 save_shard(folder, each.parts, quality, dictionaries[hookpoint].width)
 
