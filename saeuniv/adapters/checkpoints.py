@@ -44,9 +44,20 @@ class LocalFolder(NamedTuple):
         path = self.path / name
         return tensor_shapes(path) if path.is_file() else None
 
-    def folders_with(self, name: str) -> list[str]:
-        """The sub-folders that hold a file of this name."""
-        return sorted(path.parent.name for path in self.path.glob(f"*/{name}"))
+    @property
+    def title(self) -> str:
+        """The folder's own name."""
+        return self.path.resolve().name
+
+    def names(self) -> list[str]:
+        """The files below the folder, relative to it; hidden ones left out."""
+        found = (path.relative_to(self.path) for path in self.path.rglob("*") if path.is_file())
+        return sorted(each.as_posix() for each in found if not any(part[0] == "." for part in each.parts))
+
+    def cached(self, name: str) -> Path | None:
+        """A file of this folder, or None where there is none."""
+        path = self.path / name
+        return path if path.is_file() else None
 
     def identity(self, folder: str, *names: str) -> dict[str, str]:
         """What names these files in a store key: the hash of their bytes."""
@@ -109,31 +120,6 @@ def tokenizer_hash(tokenizer: dict[str, Any]) -> str:
     """Sixteen hex digits that are equal for tokenizers giving equal ids (content of tokenizer.json)."""
     kept = {key: value for key, value in tokenizer.items() if key not in _NOT_IN_TOKEN_IDS}
     return hashlib.sha256(canonical_json(kept).encode()).hexdigest()[:16]
-
-
-def dictionary_faults(cfg: dict[str, Any], shapes: dict[str, tuple[int, ...]], d_model: int) -> list[str]:
-    """Why a dictionary in sparsify's format cannot serve a model of `d_model` dimensions, as predicates."""
-    shape = shapes.get("encoder.weight", ())
-    faults: list[str] = []
-    if len(shape) != 2 or "W_dec" not in shapes:
-        return ["has no encoder.weight and W_dec. Expected a dictionary in sparsify's format."]
-    if shape[1] != d_model:
-        faults.append(
-            f"does not fit: it reads {shape[1]} dimensions, the model has d_model={d_model}. "
-            f"Choose the dictionaries of this model."
-        )
-    if cfg.get("d_in") != shape[1] or not isinstance(cfg.get("k"), int):
-        faults.append(
-            f"has a cfg.json with d_in={cfg.get('d_in')}, k={cfg.get('k')}; expected d_in={shape[1]} (as the "
-            f"tensors) and a number k. Fetch it again."
-        )
-    if cfg.get("signed"):
-        faults.append("has signed latents, which sparsify would silently read as unsigned. Choose another.")
-    if cfg.get("transcode"):
-        faults.append(
-            "is a transcoder; expected a dictionary that reconstructs its own input. Choose another."
-        )
-    return faults
 
 
 def byte_tokenizer_json() -> dict[str, Any]:

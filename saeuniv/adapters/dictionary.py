@@ -1,22 +1,19 @@
-"""Dictionaries (SAEs) in sparsify's format: encoding, reconstruction and how well it fits."""
+"""Dictionaries (SAEs) of every format, and how well they fit what they read."""
 
-import contextlib
-import io
 from collections.abc import Mapping
-from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Float32, Float64, Int, Int32
+from jaxtyping import Bool, Float, Float64, Int
 from torch import Tensor
 
+from saeuniv.adapters.encoding import Dictionary as Dictionary
+from saeuniv.adapters.encoding import EncodedRows as EncodedRows
+from saeuniv.adapters.encoding import load_dictionary as load_dictionary
 from saeuniv.adapters.language_model import LanguageModel
 from saeuniv.adapters.training import train_dictionaries as train_dictionaries
 from saeuniv.hookpoints import Hookpoint
-
-if TYPE_CHECKING:
-    from sparsify import SparseCoder
 
 # Sequences per forward pass of the FVU check.
 _BATCH_SEQUENCES = 32
@@ -26,19 +23,6 @@ _SUSPICIOUS_SHARE = 0.5
 
 class RefusedDictionary(ValueError):
     """A dictionary does not reconstruct the activations it is given."""
-
-
-class EncodedRows(NamedTuple):
-    """Sparse latents of some rows: the entries of row r follow those of row r - 1."""
-
-    counts: Int32[np.ndarray, " rows"]
-    """Entries per row, at most k."""
-
-    indices: Int32[np.ndarray, " entries"]
-    """Latents, ascending within a row."""
-
-    values: Float32[np.ndarray, " entries"]
-    """Positive."""
 
 
 class FvuSums(NamedTuple):
@@ -81,54 +65,6 @@ class FvuSums(NamedTuple):
         if variance <= 0:
             raise ValueError(f"expected activations that vary, got {self.rows} equal rows.")
         return self.error / variance
-
-
-class Dictionary:
-    """A loaded dictionary. It computes in float32, whatever type its file has."""
-
-    def __init__(self, coder: "SparseCoder") -> None:
-        self._coder = coder.to(torch.float32)
-        self.d_in: int = coder.d_in
-        self.width: int = coder.num_latents
-        self.k: int = coder.cfg.k
-
-    def encode(self, x: Float[Tensor, "rows d_in"]) -> EncodedRows:
-        """The active latents of each row: the k largest, those of them that are positive.
-
-        Where fewer than k are positive, TopK fills up with zeros at arbitrary indices; they are dropped.
-        """
-        with torch.inference_mode():
-            encoded = self._coder.encode(x.to(self._coder.device, torch.float32))
-            indices, order = encoded.top_indices.sort(dim=-1)
-            values = encoded.top_acts.gather(-1, order)
-            active = values > 0
-        return EncodedRows(
-            active.sum(-1).to(torch.int32).cpu().numpy(),
-            indices[active].to(torch.int32).cpu().numpy(),
-            values[active].cpu().numpy(),
-        )
-
-    def reconstruct(self, x: Float[Tensor, "rows d_in"]) -> Float[Tensor, "rows d_in"]:
-        """What the dictionary makes of its input."""
-        with torch.inference_mode():
-            x = x.to(self._coder.device, torch.float32)
-            encoded = self._coder.encode(x)
-            y = self._coder.decode(encoded.top_acts, encoded.top_indices)
-            return y if self._coder.W_skip is None else y + x @ self._coder.W_skip.mT
-
-    @property
-    def decoder(self) -> Float32[np.ndarray, "latents d_in"]:
-        """The decoder directions as stored: their norms are not one."""
-        assert self._coder.W_dec is not None, "loaded with its decoder"
-        return self._coder.W_dec.detach().cpu().numpy()
-
-
-def load_dictionary(folder: str | Path, *, device: str = "cpu") -> Dictionary:
-    """The dictionary in a folder with cfg.json and sae.safetensors (no weights are unpickled)."""
-    with contextlib.redirect_stdout(io.StringIO()):  # sparsify prints when it is imported
-        from sparsify import SparseCoder
-
-    return Dictionary(SparseCoder.load_from_disk(folder, device=device))
 
 
 def check_fvu(

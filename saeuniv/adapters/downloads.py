@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from saeuniv.adapters.hub import DICTIONARY_FILES, HubFolder
+from saeuniv.adapters.hub import HubFolder
 from saeuniv.adapters.hub_errors import HubUnreachable
 from saeuniv.config import ConfigError
 
@@ -26,7 +26,7 @@ class Parts(NamedTuple):
     """The configuration and tokenizer of its model."""
 
     dictionaries: frozenset[str] = frozenset()
-    """Sub-folders of dictionaries."""
+    """Files of dictionaries."""
 
     def united(self, other: "Parts") -> "Parts":
         """What either asks for."""
@@ -131,10 +131,10 @@ def local_model(repository: str, commit: str, *, weights: bool) -> Path:
 
 def _required(source: HubFolder, parts: Parts) -> list[str]:
     names = list(_MODEL) if parts.weights or parts.tokenizer else []
-    folders = sorted(parts.dictionaries)
-    names += [f"{folder}/{name}" for name in DICTIONARY_FILES[:1] for folder in folders]
+    described = {name for name in parts.dictionaries if name.endswith(".json")}
+    names += sorted(described)
     names += weight_files(source) if parts.weights else ()
-    return names + [f"{folder}/{name}" for name in DICTIONARY_FILES[1:] for folder in folders]
+    return names + sorted(parts.dictionaries - described)
 
 
 def _shards(source: HubFolder) -> tuple[str, ...]:

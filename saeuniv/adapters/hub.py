@@ -3,18 +3,15 @@
 import os
 import socket
 import urllib.parse
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import AbstractContextManager
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from saeuniv.adapters.checkpoints import read_json, tensor_shapes
-from saeuniv.adapters.hub_errors import HubUnreachable, client_errors, explained
+from saeuniv.adapters.hub_errors import client_errors, explained
 from saeuniv.config import ConfigError
-
-DICTIONARY_FILES = ("cfg.json", "sae.safetensors")
-"""What a dictionary is, in its sub-folder."""
 
 _TIMEOUT_SECONDS = 10.0
 _PROXIES = frozenset({"http_proxy", "https_proxy", "all_proxy"})
@@ -92,7 +89,7 @@ class HubFolder(NamedTuple):
             listing = _listing(constants.ENDPOINT, self.repository, self._pinned())
             if isinstance(listing, Exception):
                 raise listing
-            return listing
+            return listing.files
 
     def shapes(self, name: str) -> dict[str, tuple[int, ...]] | None:
         """The shapes of the tensors of a safetensors file; over the network only its header is read.
@@ -120,21 +117,22 @@ class HubFolder(NamedTuple):
                 raise ValueError(f"{name}: expected a safetensors file, got no readable header.") from error
         return {tensor: tuple(entry.shape) for tensor, entry in header.tensors.items()}
 
-    def folders_with(self, name: str) -> list[str]:
-        """The sub-folders that hold a file of this name: those listed, else those in the cache."""
-        try:
-            files = self.files(name)
-        except HubUnreachable:
-            snapshot = self._snapshot()
-            return sorted(path.parent.name for path in snapshot.glob(f"*/{name}")) if snapshot else []
-        return sorted(file.split("/")[0] for file in files if file.endswith(f"/{name}"))
+    @property
+    def title(self) -> str:
+        """The repository's name without its owner."""
+        return self.repository.rsplit("/", 1)[-1]
+
+    def names(self) -> list[str]:
+        """The files of this revision that are in the cache; the network is not asked."""
+        snapshot = self._snapshot()
+        if snapshot is None:
+            return []
+        return sorted(path.relative_to(snapshot).as_posix() for path in snapshot.rglob("*") if path.is_file())
 
     def identity(self, folder: str, *names: str) -> dict[str, str]:
         """What names these files in a store key: repository, resolved commit and sub-folder."""
-        snapshot = self._snapshot()
-        assert snapshot is not None, "a JSON file was read before, so the commit is in the cache"
         place = {"folder": folder} if folder else {}
-        return {"repository": self.repository, "commit": snapshot.name, **place}
+        return {"repository": self.repository, "commit": self._commit(), **place}
 
     def loadable(self, folder: str) -> str:
         """What loading takes: the repository's name, or the sub-folder within it."""
@@ -142,14 +140,33 @@ class HubFolder(NamedTuple):
 
     def _snapshot(self) -> Path | None:
         """The cached files of this revision; the folder's name is the commit."""
+        reference = self._cache() / "refs" / self.revision
+        commit = reference.read_text().strip() if reference.is_file() else self.revision
+        snapshot = self._cache() / "snapshots" / commit
+        return snapshot if snapshot.is_dir() else None
+
+    def _commit(self) -> str:
+        """The commit, from the cache, else as listed; the cache remembers it, for runs without a network."""
+        from huggingface_hub import constants
+
+        snapshot = self._snapshot()
+        if snapshot is not None:
+            return snapshot.name
+        self.files("its commit")
+        listing = _listing(constants.ENDPOINT, self.repository, self._pinned())
+        assert not isinstance(listing, Exception), "listed just now"
+        if listing.commit != self.revision:
+            reference = self._cache() / "refs" / self.revision
+            reference.parent.mkdir(parents=True, exist_ok=True)
+            reference.write_text(listing.commit)
+        return listing.commit
+
+    def _cache(self) -> Path:
+        """The repository's folder in the cache."""
         from huggingface_hub import constants
         from huggingface_hub.file_download import repo_folder_name
 
-        cache = Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=self.repository, repo_type="model")
-        reference = cache / "refs" / self.revision
-        commit = reference.read_text().strip() if reference.is_file() else self.revision
-        snapshot = cache / "snapshots" / commit
-        return snapshot if snapshot.is_dir() else None
+        return Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=self.repository, repo_type="model")
 
     def _pinned(self) -> str:
         """The commit once it is known: a branch may move between two files."""
@@ -160,8 +177,16 @@ class HubFolder(NamedTuple):
         return explained(self.repository, self.revision, where=self.where, wanted=wanted)
 
 
+class _Listing(NamedTuple):
+    """What a hub says of a revision."""
+
+    commit: str
+    files: Mapping[str, int]
+    """Bytes by name."""
+
+
 @lru_cache(maxsize=1024)
-def _listing(endpoint: str, repository: str, revision: str) -> Mapping[str, int] | Exception:
+def _listing(endpoint: str, repository: str, revision: str) -> _Listing | Exception:
     """Files and bytes, or what went wrong: a hub that does not answer is waited for once."""
     import huggingface_hub
 
@@ -172,7 +197,8 @@ def _listing(endpoint: str, repository: str, revision: str) -> Mapping[str, int]
             api.auth_check(repository)  # Lists are public, files are not.
     except client_errors() as error:
         return error
-    return {each.rfilename: each.size or 0 for each in about.siblings or ()}
+    files = {each.rfilename: each.size or 0 for each in about.siblings or ()}
+    return _Listing(about.sha or revision, files)
 
 
 def _require_network() -> None:
@@ -197,8 +223,8 @@ def _has_network() -> bool:
     return True
 
 
-def local_folder(repository: str, commit: str | None, folder: str) -> Path:
-    """A dictionary's sub-folder of a repository at a commit, on this machine; fetched where it is not.
+def local_folder(repository: str, commit: str | None, folder: str, files: Collection[str]) -> Path:
+    """A dictionary's folder of a repository at a commit, on this machine; its files are fetched if need be.
 
     Not SparseCoder.load_from_hub, which reads whatever the default branch holds today.
 
@@ -206,10 +232,13 @@ def local_folder(repository: str, commit: str | None, folder: str) -> Path:
         ConfigError: the files do not exist, or are neither in the cache nor to be had.
     """
     source = HubFolder(repository, commit or "main", repository)
-    paths = [source.file(f"{folder}/{name}") for name in DICTIONARY_FILES]
-    if paths[0] is None or None in paths:
+    names = [f"{folder}/{name}" if folder else name for name in files]
+    paths = [source.file(name) for name in names]
+    if absent := [name for name, path in zip(names, paths, strict=True) if path is None]:
         raise ConfigError(
-            f"{repository}: expected {' and '.join(DICTIONARY_FILES)} in {folder} at {source.revision}, and "
-            f"there are none. It has {', '.join(source.folders_with(DICTIONARY_FILES[0])) or 'none'}."
+            f"{repository}: expected {' and '.join(absent)} at {source.revision}, and the hub has no such file. "
+            f"Choose another repository or revision."
         )
-    return paths[0].parent
+    first = paths[0]
+    assert first is not None
+    return first.parent

@@ -6,6 +6,16 @@ from saeuniv.config.cell import canonical_json as canonical_json
 from saeuniv.config.cell import plain as plain
 from saeuniv.config.cell import sweep_name as sweep_name
 from saeuniv.config.cell import untrained_counterpart as untrained_counterpart
+from saeuniv.config.dictionaries import CustomSae as CustomSae
+from saeuniv.config.dictionaries import DictionaryFormat as DictionaryFormat
+from saeuniv.config.dictionaries import HubSae as HubSae
+from saeuniv.config.dictionaries import LocalSae as LocalSae
+from saeuniv.config.dictionaries import NoSae as NoSae
+from saeuniv.config.dictionaries import Processing as Processing
+from saeuniv.config.dictionaries import PublishedSae as PublishedSae
+from saeuniv.config.dictionaries import ReleaseFamily as ReleaseFamily
+from saeuniv.config.dictionaries import ReleaseSae as ReleaseSae
+from saeuniv.config.dictionaries import SharedSae as SharedSae
 from saeuniv.config.errors import ConfigError as ConfigError
 from saeuniv.config.errors import require_option as require_option
 from saeuniv.config.inspection import Inspection as Inspection
@@ -18,6 +28,7 @@ from saeuniv.config.launcher import Launcher as Launcher
 from saeuniv.config.launcher import StageResources as StageResources
 from saeuniv.config.layers import Expansion as Expansion
 from saeuniv.config.layers import Width as Width
+from saeuniv.config.layers import names_all as names_all
 from saeuniv.config.layers import parse_count as parse_count
 from saeuniv.config.layers import parse_width as parse_width
 from saeuniv.config.layers import select_layers as select_layers
@@ -40,11 +51,8 @@ from saeuniv.config.settings import Tracking as Tracking
 from saeuniv.config.settings import TrackingMode as TrackingMode
 from saeuniv.config.sources import Data as Data
 from saeuniv.config.sources import Documents as Documents
-from saeuniv.config.sources import EleutherSae as EleutherSae
 from saeuniv.config.sources import HubModel as HubModel
-from saeuniv.config.sources import HubSae as HubSae
 from saeuniv.config.sources import LocalModel as LocalModel
-from saeuniv.config.sources import LocalSae as LocalSae
 from saeuniv.config.sources import Model as Model
 from saeuniv.config.sources import ModelBackend as ModelBackend
 from saeuniv.config.sources import Sae as Sae

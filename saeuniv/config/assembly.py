@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import cast
 
 from saeuniv.config.cell import Cell, Side
+from saeuniv.config.dictionaries import SharedSae
 from saeuniv.config.errors import ConfigError
 from saeuniv.config.layers import Expansion, Width, parse_width
 from saeuniv.config.rules import faults_of
@@ -16,6 +17,9 @@ def assemble(config: Config) -> tuple[Cell, tuple[str, ...]]:
     """The cell of a configuration whose parts are all chosen, and every fault that needs no file."""
     a, faults_a = _side(config, "a")
     b, faults_b = _side(config, "b")
+    if isinstance(b.sae, SharedSae):
+        shared = dataclasses.replace(b.sae, hookpoint=a.sae.hookpoint)
+        b = dataclasses.replace(b, sae=shared, width=a.width, lender=a)
     return _cell(config, a, b), tuple(dict.fromkeys((*faults_a, *faults_b, *faults_of(config))))
 
 

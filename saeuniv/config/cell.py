@@ -39,6 +39,9 @@ class Side:
     layers: object
     """As written; `select_layers` turns it into layer numbers once the model's depth is known."""
 
+    lender: "Side | None" = None
+    """The side whose dictionaries this one reads by (sae_b=shared)."""
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -95,6 +98,7 @@ def untrained_counterpart(cell: Cell) -> Cell | None:
         dataclasses.replace(side, model=dataclasses.replace(side.model, untrained=True))
         for side in cell.sides
     )
+    b = dataclasses.replace(b, lender=a if b.lender else None)
     return dataclasses.replace(cell, a=a, b=b, control=ControlKind.none)
 
 

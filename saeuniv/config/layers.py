@@ -1,6 +1,6 @@
 """The forms in which layers and widths are written on the command line."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from enum import Enum
 from fractions import Fraction
 from typing import Any, cast
@@ -55,10 +55,13 @@ def parse_count(value: object, key: str = "data.n_tokens") -> int | None:
     raise ConfigError(f"{key}={value}: expected a number of tokens (10000, 10k, 1M), got {value!r}.")
 
 
-def select_layers(value: object, layers: range, *, key: str, owner: str) -> tuple[tuple[int, ...], ...]:
+def select_layers(
+    value: object, layers: range, *, key: str, owner: str, absent: Collection[int] = ()
+) -> tuple[tuple[int, ...], ...]:
     """The layers that `value` names, as groups (a single layer is a group of one), in the order given.
 
-    Accepts all, 3, -1, [0,3,5], 0-11, 0-11:2, every2, last and groups [[3,4],5].
+    Accepts all, 3, -1, [0,3,5], 0-11, 0-11:2, every2, last and groups [[3,4],5]. `all` leaves out those that
+    are `absent` (they have no dictionary); other forms name them all the same.
 
     Raises:
         ConfigError: a form not listed, or a layer that `owner` (the model's name) lacks.
@@ -77,7 +80,14 @@ def select_layers(value: object, layers: range, *, key: str, owner: str) -> tupl
         raise ConfigError(
             f"{key}={value}: {owner} has {len(layers)} layers ({layers.start}..{layers.stop - 1}). {advice}"
         )
+    if names_all(value):
+        numbers = [group for group in numbers if group[0] not in absent]
     return tuple(dict.fromkeys(numbers))
+
+
+def names_all(value: object) -> bool:
+    """Whether layers are asked for as `all`: whichever have dictionaries."""
+    return isinstance(value, str) and value.strip() == "all"
 
 
 def select_pairs(

@@ -8,7 +8,7 @@ from pathlib import Path
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 
-from saeuniv.config import settings, sources
+from saeuniv.config import dictionaries, settings, sources
 from saeuniv.config.cell import sweep_name
 from saeuniv.config.help import help_page
 from saeuniv.config.inspection import inspect
@@ -24,9 +24,12 @@ SOURCES: dict[str, dict[str, type]] = {
     "sae": {
         "tiny": sources.TinySae,
         "train": sources.TrainedSae,
-        "hub": sources.HubSae,
-        "eleuther": sources.EleutherSae,
-        "local": sources.LocalSae,
+        "hub": dictionaries.HubSae,
+        "release": dictionaries.ReleaseSae,
+        "local": dictionaries.LocalSae,
+        "shared": dictionaries.SharedSae,
+        "none": dictionaries.NoSae,
+        "custom": dictionaries.CustomSae,
     },
     "data": {"stdlib": sources.StdlibData, "text": sources.TextData},
 }

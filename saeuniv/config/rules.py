@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from saeuniv.config.dictionaries import NoSae, SharedSae
 from saeuniv.config.errors import ConfigError
 from saeuniv.config.layers import parse_count
 from saeuniv.config.settings import Config, ControlKind
@@ -20,6 +21,7 @@ def faults_of(config: Config) -> Iterator[str]:
     yield from _control(config)
     yield from _residual_basis(config)
     yield from _thresholds(config)
+    yield from _shared(config)
 
 
 Rule = tuple[str, object, bool, str]
@@ -128,7 +130,7 @@ def _control(config: Config) -> Iterator[str]:
     if config.control.kind is ControlKind.none or (config.a.untrained and config.b.untrained):
         return
     for own, key in ((config.sae_a or config.sae, "sae_a"), (config.sae_b or config.sae, "sae_b")):
-        if not isinstance(own, TrainedSae):
+        if not isinstance(own, TrainedSae | SharedSae | NoSae):
             key = key if getattr(config, key) else "sae"
             yield (
                 f"control=untrained: expected dictionaries trained here (sae=tiny, sae=train), got {key} "
@@ -150,12 +152,28 @@ def _residual_basis(config: Config) -> Iterator[str]:
 
 
 def _thresholds(config: Config) -> Iterator[str]:
-    """The dictionaries that are read from files here are TopK: they have none."""
-    if config.alignment.needs_thresholds and not config.sae.has_thresholds:
+    """The dictionaries that are trained here are TopK: they have none; those of files are looked at later."""
+    saes = (config.sae_a or config.sae, config.sae_b or config.sae)
+    if config.alignment.needs_thresholds and not all(sae.may_have_thresholds for sae in saes):
         yield (
             f"alignment={config.alignment.name}: expected dictionaries with thresholds (JumpReLU), got TopK "
-            f"ones. Choose alignment=decoder_cosine or encoder_cosine; compare_latents takes thresholds from "
-            f"Python."
+            f"ones. Choose alignment=decoder_cosine or encoder_cosine, or JumpReLU dictionaries "
+            f"(sae=gemma_scope, llama_scope); compare_latents takes thresholds from Python."
+        )
+
+
+def _shared(config: Config) -> Iterator[str]:
+    """B reads by A's dictionaries: A must have some, and their width is A's."""
+    if isinstance(config.sae_a or config.sae, SharedSae):
+        key = "sae" if config.sae_a is None else "sae_a"
+        yield (
+            f"{key}=shared: expected dictionaries of A's own, which B may share, got none. Choose sae_a=... and "
+            f"sae_b=shared."
+        )
+    elif isinstance(config.sae_b, SharedSae) and config.width_b is not None:
+        yield (
+            f"width_b={config.width_b}: expected none, since sae_b=shared takes A's dictionaries. Leave it out, "
+            f"or set width_a."
         )
 
 
@@ -163,7 +181,10 @@ def _mixture(config: Config) -> Iterator[str]:
     """The embedded parts are meant for one another; a mixture is nearly always an oversight."""
     parts: dict[str, Model | Sae | Data] = {"a": config.a, "b": config.b, "data": config.data}
     for side, own in (("sae_a", config.sae_a), ("sae_b", config.sae_b)):
-        parts["sae" if own is None else side] = own or config.sae
+        if not isinstance(own, SharedSae | NoSae):
+            parts["sae" if own is None else side] = own or config.sae
+    if isinstance(config.sae, NoSae | SharedSae):
+        parts.pop("sae", None)
     embedded = [key for key, part in parts.items() if part.embedded]
     foreign = [key for key, part in parts.items() if not part.embedded]
     if embedded and foreign and not config.allow_mixed:

@@ -110,8 +110,8 @@ class Sae:
     """Base of the dictionary sources of one side."""
 
     embedded: ClassVar[bool] = False
-    has_thresholds: ClassVar[bool] = False
-    """JumpReLU: each latent has a threshold of its own."""
+    may_have_thresholds: ClassVar[bool] = True
+    """JumpReLU: each latent has a threshold of its own. Whether those of files have, files tell."""
 
     hookpoint: HookpointKind = HookpointKind.resid_post
     """The activation that the dictionary reads."""
@@ -123,6 +123,8 @@ class Sae:
 @dataclass
 class TrainedSae(Sae):
     """Dictionaries trained by sparsify's Trainer, one per hookpoint, all in one pass."""
+
+    may_have_thresholds: ClassVar[bool] = False
 
     k: int = 32
     """Active latents per token (TopK)."""
@@ -154,28 +156,6 @@ class TinySae(TrainedSae):
     n_tokens: int = 300_000
     batch_sequences: int = 16
     warmup_steps: int = 20
-
-
-@dataclass
-class HubSae(Sae):
-    """Published dictionaries in sparsify's format in one hub repository."""
-
-    name: str = MISSING
-    """Repository, for example EleutherAI/sae-pythia-160m-32k."""
-
-    revision: str = "main"
-
-
-@dataclass
-class EleutherSae(Sae):
-    """The dictionaries EleutherAI published for the model of this side; the repository is looked up."""
-
-
-@dataclass
-class LocalSae(Sae):
-    """A folder in sparsify's format: one sub-folder per hookpoint with cfg.json and sae.safetensors."""
-
-    path: str = MISSING
 
 
 @dataclass

@@ -4,14 +4,13 @@ from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 from saeuniv.adapters.corpus import text_faults
-from saeuniv.adapters.folders import ModelFacts, dictionary_facts, model_facts
+from saeuniv.adapters.dictionary_facts import dictionary_facts
+from saeuniv.adapters.folders import ModelFacts, model_facts
 from saeuniv.config import (
     Cell,
     ConfigError,
-    EleutherSae,
     Expansion,
-    HubSae,
-    LocalSae,
+    PublishedSae,
     Side,
     TextData,
     TrainedSae,
@@ -90,7 +89,7 @@ class FileChecks:
             if faults := tuple(_training_faults(sae, n_latents, facts, key)):
                 raise ConfigError(*faults)
             return
-        assert isinstance(sae, HubSae | EleutherSae | LocalSae) and not isinstance(width, Expansion)
+        assert isinstance(sae, PublishedSae) and not isinstance(width, Expansion)
         label = f"dictionaries {key} {sae!r} {model!r} {layers} {width!r}"
         self._once(label, lambda: dictionary_facts(sae, model, facts, layers, width, key=key))
 

@@ -147,15 +147,12 @@ class Encode(Task):
         return [(hookpoint, output) for hookpoint, output in outputs if not self.store.exists(output)]
 
     def _encode(self, held_out: HeldOut, cuts: list[slice], wanted: list[int], progress: Progress) -> None:
-        from saeuniv.adapters.dictionary import check_fvu, load_dictionary
+        from saeuniv.adapters.dictionary import check_fvu
         from saeuniv.adapters.language_model import load_language_model
         from saeuniv.adapters.quality import HIGH_NORM, row_norms
 
         model = load_language_model(self.model.locate(self.store), revision=self.model.revision)
-        dictionaries = {
-            each.dictionary.hookpoint: load_dictionary(each.dictionary.locate(self.store))
-            for each in self.latents
-        }
+        dictionaries = {each.dictionary.hookpoint: each.dictionary.load(self.store) for each in self.latents}
         step = max(len(held_out.ids) // _CHECKED_SEQUENCES, 1)
         checked = _Sequences(*(each[::step][:_CHECKED_SEQUENCES] for each in (held_out.ids, held_out.keep)))
         max_fvu = min(each.dictionary.sae.max_fvu for each in self.latents)

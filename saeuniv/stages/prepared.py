@@ -8,7 +8,6 @@ from typing import NamedTuple
 import numpy as np
 import scipy.sparse as sp
 from jaxtyping import Int
-from safetensors import safe_open
 
 from saeuniv.compare import CompareSettings
 from saeuniv.metrics.layer_pair import Draws, DrawSettings, make_draws
@@ -125,7 +124,7 @@ def prepared_layer(
         latents = sp.csr_array(sp.hstack([part.latents for part in parts], format="csr"))
         if len(on.rows) < latents.shape[0]:
             latents = sp.csr_array(latents[on.rows])
-        decoder = np.concatenate([_tensor(store, each, "W_dec") for each in layer])
+        decoder = np.concatenate([each.dictionary.decoder(store) for each in layer])
         parameters = _parameters(store, layer) if settings.alignment.reads == "dictionaries" else None
         prepared = prepare_layer(
             latents, on.halves, floors=settings.floors, decoder=decoder, parameters=parameters
@@ -157,16 +156,16 @@ def _mean(values: Iterable[float | None]) -> float | None:
 
 
 def _parameters(store: Store, layer: Layer) -> DictionaryParameters:
-    """Encoder, biases and decoder of a layer's dictionaries; the model is the basis they are written in."""
-    encoder, bias, decoder = (
-        np.concatenate([_tensor(store, each, name) for each in layer])
-        for name in ("encoder.weight", "encoder.bias", "W_dec")
+    """Encoder, biases, thresholds and decoder of a layer's dictionaries, in the basis of its model.
+
+    Thresholds are there if all of them have some.
+    """
+    weights = [each.dictionary.weights(store) for each in layer]
+    thresholds = [each.thresholds for each in weights if each.thresholds is not None]
+    return DictionaryParameters(
+        np.concatenate([each.encoder for each in weights]),
+        np.concatenate([each.encoder_bias for each in weights]),
+        np.concatenate([each.decoder for each in weights]),
+        np.concatenate(thresholds) if len(thresholds) == len(weights) else None,
+        basis=layer[0].model.key,
     )
-    return DictionaryParameters(encoder, bias, decoder, None, basis=layer[0].model.key)
-
-
-def _tensor(store: Store, latents: LatentsReference, name: str) -> np.ndarray:
-    """A tensor of a dictionary, read without loading it."""
-    path = latents.dictionary.locate(store) / "sae.safetensors"
-    with safe_open(path, framework="numpy") as tensors:
-        return np.asarray(tensors.get_tensor(name), dtype=np.float32)

@@ -5,11 +5,17 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Hashable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from saeuniv.config import Sae, canonical_json
+import numpy as np
+from jaxtyping import Float32
+
+from saeuniv.config import CustomSae, NoSae, Sae, canonical_json
 from saeuniv.hookpoints import Hookpoint
 from saeuniv.store import Artifact, Store
+
+if TYPE_CHECKING:
+    from saeuniv.adapters.formats import DictionaryWeights
 
 STAGES = ("fetch", "tokens", "models", "dictionaries", "shards", "latents", "scores", "report", "sweep")
 """Every stage, in an order in which each comes after what it needs."""
@@ -125,15 +131,28 @@ class DictionaryReference:
     """In the store, for dictionaries trained here."""
 
     folder: str
-    """The dictionary's folder, or its folder within `repository`."""
+    """The dictionary's folder, or its folder within `repository`; what made it where there are no files."""
 
     repository: str | None = None
     revision: str | None = None
+    files: tuple[str, ...] = ()
+    """What of the folder is read, relative to it; empty for those in the store."""
+
+    form: str | None = None
+    """The name of its format; None: its files tell."""
+
+    centred: bool = False
+    """It reads activations less the mean over their dimensions."""
 
     @property
     def source(self) -> str:
         """Where it comes from, in a word."""
         return "trained" if self.artifact else self.repository or self.folder
+
+    @property
+    def file_names(self) -> tuple[str, ...]:
+        """Its files within the repository."""
+        return tuple(f"{self.folder}/{file}" if self.folder else file for file in self.files)
 
     def locate(self, store: Store) -> Path:
         """The folder to load from, verified or fetched."""
@@ -143,7 +162,44 @@ class DictionaryReference:
             return Path(self.folder)
         from saeuniv.adapters.hub import local_folder
 
-        return local_folder(self.repository, self.revision, self.folder)
+        return local_folder(self.repository, self.revision, self.folder, self.files)
+
+    def weights(self, store: Store) -> "DictionaryWeights":
+        """Its parameters, without torch where its format needs none.
+
+        Raises:
+            ValueError: its files are damaged, would have to be unpickled, or it is an object without any.
+        """
+        from saeuniv.adapters import formats
+
+        if isinstance(self.sae, NoSae):
+            return formats.both_signs(self.width // 2)
+        if isinstance(self.sae, CustomSae):
+            raise ValueError(
+                f"{self.source}: expected a dictionary with parameters, got an object with encode and decode. "
+                f"Choose an alignment that reads tokens (alignment=hungarian)."
+            )
+        weights = formats.read(self.locate(store), form=self.form)
+        return weights._replace(centred=True) if self.centred else weights
+
+    def decoder(self, store: Store) -> Float32[np.ndarray, "latents d_in"]:
+        """Its decoder directions as stored. Raises ValueError as `weights` does."""
+        if isinstance(self.sae, CustomSae):
+            return self.load(store).decoder
+        return np.asarray(self.weights(store).decoder)
+
+    def load(self, store: Store, *, device: str = "cpu") -> Any:
+        """The dictionary (adapters.encoding.Dictionary, or one like it), ready to encode.
+
+        Raises:
+            ValueError: its files are damaged, or would have to be unpickled.
+        """
+        from saeuniv.adapters.custom_encoding import load_custom
+        from saeuniv.adapters.encoding import Dictionary
+
+        if isinstance(self.sae, CustomSae):
+            return load_custom(self.sae, self.hookpoint, width=self.width, device=device)
+        return Dictionary(self.weights(store), device=device)
 
 
 @dataclass(frozen=True)

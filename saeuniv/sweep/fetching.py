@@ -96,8 +96,8 @@ def _dictionaries(latents: Iterable[LatentsReference]) -> Iterator[_Need]:
     for each in latents:
         dictionary = each.dictionary
         if dictionary.repository is not None and dictionary.revision is not None:
-            folders = frozenset({dictionary.folder})
-            yield (dictionary.repository, dictionary.revision), Parts(dictionaries=folders)
+            files = frozenset(dictionary.file_names)
+            yield (dictionary.repository, dictionary.revision), Parts(dictionaries=files)
 
 
 def _counted(number: int, noun: str) -> str:

@@ -5,13 +5,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from saeuniv.adapters.corpus import fingerprint
-from saeuniv.adapters.folders import ModelFacts, dictionary_facts, model_facts
+from saeuniv.adapters.dictionary_facts import dictionary_facts
+from saeuniv.adapters.folders import ModelFacts, model_facts
 from saeuniv.config import (
     Data,
-    EleutherSae,
     Expansion,
-    HubSae,
-    LocalSae,
+    PublishedSae,
     Side,
     TextData,
     TinyModel,
@@ -144,7 +143,7 @@ def _dictionaries(
     layers: list[int],
 ) -> list[DictionaryReference]:
     sae = side.sae
-    if isinstance(sae, HubSae | EleutherSae | LocalSae):
+    if isinstance(sae, PublishedSae):
         assert not isinstance(side.width, Expansion)
         found = dictionary_facts(sae, side.model, facts, layers, side.width, key=f"sae_{side.name}")
         return [
@@ -157,6 +156,9 @@ def _dictionaries(
                 folder=each.folder,
                 repository=each.identity.get("repository"),
                 revision=each.identity.get("commit"),
+                files=each.files,
+                form=each.form,
+                centred=each.centred,
             )
             for each in found
         ]

@@ -1,11 +1,14 @@
 """Encoding, reconstruction and the FVU gate."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from saeuniv.adapters import dictionary as dictionaries
-from saeuniv.adapters import language_model
+from saeuniv.adapters import formats, language_model
 from saeuniv.hookpoints import Hookpoint, HookpointKind
 
 RESID = HookpointKind.resid_post
@@ -17,10 +20,60 @@ def _rows(n: int, d_in: int = 16, seed: int = 0) -> torch.Tensor:
     return torch.randn(n, d_in, generator=torch.Generator().manual_seed(seed))
 
 
+def _coder(folder):
+    """The same files as sparsify computes them."""
+    from sparsify import SparseCoder
+
+    return SparseCoder.load_from_disk(folder)
+
+
+@pytest.mark.parametrize("activation", ["topk", "groupmax"])
+@pytest.mark.parametrize("skip", [False, True])
+def test_latents_and_reconstructions_are_those_of_sparsify_to_the_bit(
+    tmp_path, write_dictionary, activation, skip
+):
+    folder = write_dictionary(tmp_path / "d", d_in=64, width=256, k=8, activation=activation)
+    if skip:
+        tensors = {**load_file(folder / "sae.safetensors"), "W_skip": _rows(64, 64, seed=3)}
+        save_file(tensors, folder / "sae.safetensors")
+        cfg = json.loads((folder / "cfg.json").read_text())
+        (folder / "cfg.json").write_text(json.dumps({**cfg, "skip_connection": True}))
+    loaded, coder, x = dictionaries.load_dictionary(folder), _coder(folder), _rows(3968, 64)
+    with torch.inference_mode():
+        top = coder.encode(x)
+        y = coder.decode(top.top_acts, top.top_indices)
+        y = y + x @ coder.W_skip.mT if skip else y
+        indices, order = top.top_indices.sort(dim=-1)
+        values = top.top_acts.gather(-1, order)
+    encoded = loaded.encode(x)
+    assert np.array_equal(encoded.indices, indices[values > 0].numpy())
+    assert np.array_equal(encoded.values, values[values > 0].numpy())
+    assert np.array_equal(encoded.counts, (values > 0).sum(-1).numpy())
+    assert torch.equal(loaded.reconstruct(x), y)
+    both, again = loaded.encode_and_reconstruct(x)
+    assert torch.equal(again, y) and all(map(np.array_equal, both, encoded))
+
+
+def test_rows_are_encoded_in_parts_where_there_are_many_latents(tmp_path, write_dictionary, monkeypatch):
+    loaded, x = dictionaries.load_dictionary(write_dictionary(tmp_path / "d")), _rows(50)
+    whole, y = loaded.encode(x), loaded.reconstruct(x)
+    monkeypatch.setattr("saeuniv.adapters.encoding._ENTRIES_AT_ONCE", 7 * 32)
+    parts = loaded.encode(x)
+    assert np.array_equal(parts.indices, whole.indices) and np.array_equal(parts.counts, whole.counts)
+    np.testing.assert_allclose(parts.values, whole.values, rtol=1e-5)
+    torch.testing.assert_close(loaded.reconstruct(x), y)
+
+
+def test_rows_of_another_model_are_refused(tmp_path, write_dictionary):
+    loaded = dictionaries.load_dictionary(write_dictionary(tmp_path / "d"))
+    with pytest.raises(ValueError, match="expected activations of 16 dimensions, got 8"):
+        loaded.encode(_rows(3, 8))
+
+
 def test_encode_gives_the_positive_top_k_of_the_definition(tmp_path, write_dictionary):
     """Slow oracle: relu(W (x - b_dec) + b), the k largest, zeros dropped, per row."""
-    loaded = dictionaries.load_dictionary(write_dictionary(tmp_path / "d", k=4))
-    coder = loaded._coder
+    folder = write_dictionary(tmp_path / "d", k=4)
+    loaded, coder = dictionaries.load_dictionary(folder), _coder(folder)
     x = _rows(50)
     pre = torch.relu((x - coder.b_dec) @ coder.encoder.weight.T + coder.encoder.bias).detach().numpy()
     encoded = loaded.encode(x)
@@ -34,9 +87,10 @@ def test_encode_gives_the_positive_top_k_of_the_definition(tmp_path, write_dicti
 
 def test_encode_matches_sparsify_and_drops_the_zeros_it_pads_with(tmp_path, write_identity):
     """A row with fewer than k positive latents: TopK returns k entries, some of them zero."""
-    loaded = dictionaries.load_dictionary(write_identity(tmp_path / "d", d_in=4))
+    folder = write_identity(tmp_path / "d", d_in=4)
+    loaded = dictionaries.load_dictionary(folder)
     x = torch.tensor([[1.0, 0.0, 0.0, -2.0], [0.0, 0.0, 0.0, 0.0]])
-    padded = loaded._coder.encode(x)
+    padded = _coder(folder).encode(x)
     assert padded.top_acts.shape == (2, 4) and (padded.top_acts == 0).any()
     encoded = loaded.encode(x)
     assert encoded.counts.tolist() == [2, 0]
@@ -45,12 +99,13 @@ def test_encode_matches_sparsify_and_drops_the_zeros_it_pads_with(tmp_path, writ
 
 
 def test_reconstruction_from_encoded_rows_and_decoder_equals_reconstruct(tmp_path, write_dictionary):
-    loaded = dictionaries.load_dictionary(write_dictionary(tmp_path / "d"))
+    folder = write_dictionary(tmp_path / "d")
+    loaded, b_dec = dictionaries.load_dictionary(folder), load_file(folder / "sae.safetensors")["b_dec"]
     x = _rows(20)
     encoded = loaded.encode(x)
     dense = np.zeros((20, loaded.width), dtype=np.float32)
     dense[np.repeat(np.arange(20), encoded.counts), encoded.indices] = encoded.values
-    by_hand = dense @ loaded.decoder + loaded._coder.b_dec.detach().numpy()
+    by_hand = dense @ loaded.decoder + b_dec.numpy()
     np.testing.assert_allclose(loaded.reconstruct(x).numpy(), by_hand, atol=1e-5)
 
 
@@ -161,11 +216,11 @@ def test_the_off_by_one_of_earlier_code_is_refused(trained):
         _check(model, pre)
 
 
-def test_an_fvu_that_is_no_number_is_refused(trained):
-    model, loaded = trained
+def test_an_fvu_that_is_no_number_is_refused(trained, tmp_path, write_dictionary):
+    model, _ = trained
     own = Hookpoint(RESID, 0)
-    broken = dictionaries.Dictionary(loaded[own]._coder.__class__(16, loaded[own]._coder.cfg))
-    broken._coder.b_dec.data[:] = float("nan")
+    weights = formats.read(write_dictionary(tmp_path / "d"))
+    broken = dictionaries.Dictionary(weights._replace(decoder_bias=weights.decoder_bias * np.nan))
     with pytest.raises(dictionaries.RefusedDictionary, match="FVU nan"):
         _check(model, {own: broken})
 

@@ -7,6 +7,7 @@ import traceback
 import pytest
 
 from saeuniv.adapters import downloads, folders
+from saeuniv.adapters.dictionary_facts import dictionary_facts
 from saeuniv.adapters.downloads import Parts, needed
 from saeuniv.adapters.hub import HubFolder, local_folder
 from saeuniv.adapters.hub_errors import HubUnreachable
@@ -36,6 +37,13 @@ UNNEEDED = {
 def hub(tmp_path, monkeypatch):
     with serving(tmp_path, monkeypatch) as running:
         yield running
+
+
+FILES = ("cfg.json", "sae.safetensors")
+
+
+def _files(*folders: str) -> frozenset[str]:
+    return frozenset(f"{folder}/{name}" for folder in folders for name in FILES)
 
 
 def _fetch(repository: str, commit: str, parts: Parts) -> list[str]:
@@ -116,7 +124,7 @@ def test_of_dictionaries_only_the_folders_asked_for_are_fetched(hub):
     names = ("cfg.json", "sae.safetensors")
     files = {f"layers.{layer}/{name}": f"{layer} {name}".encode() for layer in range(3) for name in names}
     commit = hub.add("owner/saes", {**files, "layers.1/optimizer.pt": b"2", "README.md": b"3"})
-    names = _fetch("owner/saes", commit, Parts(dictionaries=frozenset({"layers.1", "layers.0"})))
+    names = _fetch("owner/saes", commit, Parts(dictionaries=_files("layers.1", "layers.0")))
     wanted = [
         "layers.0/cfg.json",
         "layers.1/cfg.json",
@@ -139,18 +147,18 @@ def test_what_is_in_the_cache_needs_no_network_and_what_is_not_is_named(hub, mon
     commit = hub.add(MODEL, SHARDED)
     _fetch(MODEL, commit, Parts(weights=True))
     saes = hub.add("owner/saes", {"layers.0/cfg.json": b"{}", "layers.0/sae.safetensors": b"1"})
-    _fetch("owner/saes", saes, Parts(dictionaries=frozenset({"layers.0"})))
+    _fetch("owner/saes", saes, Parts(dictionaries=_files("layers.0")))
     hub.requests.clear()
     _offline(monkeypatch)
     assert len(needed(MODEL, commit, Parts(weights=True))) == len(SHARDED)
-    assert (local_folder("owner/saes", saes, "layers.0") / "sae.safetensors").read_bytes() == b"1"
+    assert (local_folder("owner/saes", saes, "layers.0", FILES) / "sae.safetensors").read_bytes() == b"1"
     other = hub.add("owner/other", {})
     with pytest.raises(HubUnreachable) as error:
-        needed("owner/other", other, Parts(dictionaries=frozenset({"layers.1"})))
+        needed("owner/other", other, Parts(dictionaries=_files("layers.1")))
     assert "layers.1/sae.safetensors and 1 more of owner/other" in str(error.value)
     assert "HF_HUB_OFFLINE is set" in str(error.value) and "`saeuniv fetch`" in str(error.value)
     with pytest.raises(HubUnreachable, match=r"layers\.1/cfg\.json of owner/saes"):
-        local_folder("owner/saes", saes, "layers.1")
+        local_folder("owner/saes", saes, "layers.1", FILES)
     assert hub.requests == []
 
 
@@ -166,11 +174,11 @@ def test_a_cache_without_the_optional_file_serves_where_there_is_no_network(hub,
 def test_the_folder_of_a_dictionary_is_of_the_recorded_commit_and_holds_both_files(hub):
     commit = hub.add("owner/saes", {"layers.0/cfg.json": b"{}", "layers.0/sae.safetensors": b"1", "x": b""})
     hub.add("owner/saes", {"layers.0/cfg.json": b"later"})
-    folder = local_folder("owner/saes", commit, "layers.0")
+    folder = local_folder("owner/saes", commit, "layers.0", FILES)
     assert (folder / "cfg.json").read_bytes() == b"{}" and folder.parent.name == commit
     assert hub.fetched() == [f"{commit} layers.0/cfg.json", f"{commit} layers.0/sae.safetensors"]
-    assert "expected cfg.json and sae.safetensors in layers.4" in _fault(
-        local_folder, "owner/saes", commit, "layers.4"
+    assert "expected layers.4/cfg.json and layers.4/sae.safetensors at" in _fault(
+        local_folder, "owner/saes", commit, "layers.4", FILES
     )
 
 
@@ -279,10 +287,10 @@ def test_layers_that_a_hub_repository_lacks_are_listed_with_all_it_has(hub, tmp_
     facts = folders.ModelFacts(3, 16, 257, "gpt_neox", "", {}, "")
     sae = HubSae(name="owner/saes")
     model = HubModel(name=MODEL)
-    call = (folders.dictionary_facts, sae, model, facts)
+    call = (dictionary_facts, sae, model, facts)
     fault = _fault(*call, [1, 2], Width.published, key="sae_a")
-    assert "for layers.2. It has layers.0, layers.1." in fault
-    (found,) = folders.dictionary_facts(sae, model, facts, [1], Width.published, key="sae_a")
+    assert "for layers 2. It has layers 0, 1." in fault
+    (found,) = dictionary_facts(sae, model, facts, [1], Width.published, key="sae_a")
     assert found.identity["commit"] == hub.branches["owner/saes"]["main"] and found.width == 32
 
 
@@ -309,7 +317,7 @@ def test_what_was_fetched_loads_without_a_network(
     saes = hub.add_folder("owner/saes", tmp_path, write_dictionary(tmp_path / "layers.1"))
     hub.add(MODEL, {"config.json": b"later"})
     _fetch(MODEL, commit, Parts(weights=True))
-    _fetch("owner/saes", saes, Parts(dictionaries=frozenset({"layers.1"})))
+    _fetch("owner/saes", saes, Parts(dictionaries=_files("layers.1")))
     hub.requests.clear()
     _offline(monkeypatch)
     place = Hookpoint(HookpointKind.resid_post, 1)
@@ -322,5 +330,5 @@ def test_what_was_fetched_loads_without_a_network(
     assert load_tokenizer(MODEL, commit).eos_token_id == load_tokenizer(str(folder)).eos_token_id == 0
     save_initial_weights(MODEL, tmp_path / "initial", seed=1, revision=commit)
     assert (tmp_path / "initial/model.safetensors").is_file()
-    assert load_dictionary(local_folder("owner/saes", saes, "layers.1")).width == 32
+    assert load_dictionary(local_folder("owner/saes", saes, "layers.1", FILES)).width == 32
     assert hub.requests == []
