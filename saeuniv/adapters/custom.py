@@ -23,8 +23,8 @@ def custom_identity(sae: CustomSae, hookpoint: Hookpoint, *, key: str) -> dict[s
     found = importlib.util.find_spec(module.partition(".")[0])
     if found is None or not found.origin:
         raise ConfigError(
-            f"{key}.object={sae.object}: expected a module that Python finds, got none named {module}. Add its "
-            f"folder to PYTHONPATH."
+            f"{key}.object={sae.object}: expected a module that Python finds, got none named {module}. Add "
+            f"its folder to PYTHONPATH."
         )
     origin = Path(found.origin).parent.joinpath(*module.split(".")[1:]).with_suffix(".py")
     file = origin if "." in module and origin.is_file() else Path(found.origin)

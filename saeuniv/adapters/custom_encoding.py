@@ -31,7 +31,7 @@ def load_custom(
 
 
 class CustomDictionary(Dictionary):
-    """An object with encode (rows x d_in to rows x latents, dense, not negative) and decode, as a dictionary."""
+    """An object with encode (rows x d_in to rows x latents, not negative) and decode, as a dictionary."""
 
     def __init__(self, made: Any, *, width: int, device: str, name: str) -> None:
         self._made, self._device, self._name = made, device, name
@@ -57,8 +57,8 @@ class CustomDictionary(Dictionary):
             acts = self._made.encode(x.to(self._device, torch.float32)).float()
             if acts.shape != (len(x), self.width) or bool((acts < 0).any()):
                 raise ValueError(
-                    f"sae.object={self._name}: expected latents of shape {(len(x), self.width)} (width=...) that "
-                    f"are not negative, got {tuple(acts.shape)}, least {float(acts.min())}."
+                    f"sae.object={self._name}: expected latents of shape {(len(x), self.width)} (width=...) "
+                    f"that are not negative, got {tuple(acts.shape)}, least {float(acts.min())}."
                 )
             rows, latents = acts.nonzero(as_tuple=True)
             counts = torch.bincount(rows, minlength=len(acts)).to(torch.int32)

@@ -53,8 +53,8 @@ def choose(
             absent[layer] = f"no dictionary with l0 {l0}; it has {_listed(own)}"
     if not taken:
         raise ConfigError(
-            f"{where}: {key}.l0={l0} was asked, and there are {_listed(wide)}. Choose {key}.l0=canonical or one "
-            f"of these."
+            f"{where}: {key}.l0={l0} was asked, and there are {_listed(wide)}. Choose {key}.l0=canonical or "
+            f"one of these."
         )
     return Choice(taken, absent)
 
@@ -101,7 +101,8 @@ def _single(fitting: Sequence[Entry], wide: Sequence[Entry], where: str, key: st
         named = all(each.l0 for each in fitting) and len({each.l0 for each in fitting}) == len(fitting)
         fix = f"{key}.l0={fitting[0].l0}" if named else f"one of these folders ({key}.path or {key}.folder)"
         raise ConfigError(
-            f"{where}: expected one dictionary for layer {fitting[0].layer}, got several: {folders}. Choose {fix}."
+            f"{where}: expected one dictionary for layer {fitting[0].layer}, got several: {folders}. Choose "
+            f"{fix}."
         )
     return fitting[0]
 

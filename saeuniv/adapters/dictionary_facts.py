@@ -1,24 +1,22 @@
 """What dictionaries say of themselves, read without loading them (no torch, for preflight)."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from saeuniv.adapters import formats
 from saeuniv.adapters.checkpoints import LocalFolder
-from saeuniv.adapters.dictionary_choice import choose
-from saeuniv.adapters.formats import Contents, Entry, Format
-from saeuniv.adapters.hub import HubFolder
-from saeuniv.adapters.hub_errors import HubUnreachable
+from saeuniv.adapters.custom import custom_identity
+from saeuniv.adapters.dictionary_sources import Shelf, shelf
+from saeuniv.adapters.formats import Contents, Entry
 from saeuniv.adapters.model_facts import ModelFacts
-from saeuniv.adapters.published import Release, base_fault, known_release, release_of, same_width
+from saeuniv.adapters.published import Release, base_fault, same_width
 from saeuniv.config import (
     ConfigError,
-    HubSae,
-    LocalSae,
+    CustomSae,
     Model,
+    NoSae,
     Processing,
     PublishedSae,
-    ReleaseSae,
+    Sae,
     Width,
 )
 from saeuniv.hookpoints import Hookpoint
@@ -60,58 +58,8 @@ class DictionaryFacts(NamedTuple):
     """It reads activations less the mean over their dimensions."""
 
 
-class Shelf(NamedTuple):
-    """The dictionaries of a source that a side may take."""
-
-    source: LocalFolder | HubFolder
-    form: Format
-    entries: Mapping[int, Entry]
-    """By layer."""
-
-    absent: Mapping[int, str]
-    """Why a layer of the model has none."""
-
-    release: Release | None
-    unlisted: HubUnreachable | None
-    """Why the hub's list is not known: only what is in the cache was looked at."""
-
-
-def shelf(
-    sae: PublishedSae,
-    model: Model,
-    facts: ModelFacts,
-    width: int | Width,
-    *,
-    key: str,
-    wanted: Collection[int] = (),
-) -> Shelf:
-    """The dictionaries that a source has for a model, by the names of its files.
-
-    `key` is as in messages: sae_a. A hub is not asked for its list where the cache has all the `wanted` layers.
-
-    Raises:
-        ConfigError: no such source, no dictionaries of a known format, hookpoint, width or L0, or of another
-            base model.
-    """
-    source, release = _source(sae, model, width, key)
-    names, unlisted = _names(source, sae, wanted)
-    forced = sae.format.value if isinstance(sae, HubSae | LocalSae) else "auto"
-    form, entries = formats.find(source, names, forced=forced)
-    entries = _of_architecture(entries, form, source, facts)
-    chosen = choose(entries, sae.hookpoint, width, sae.l0, where=source.where, key=key)
-    kept = {layer: entry for layer, entry in chosen.entries.items() if layer < facts.n_layers}
-    absent = {
-        layer: chosen.absent.get(
-            layer, f"no dictionary at {Hookpoint(sae.hookpoint, layer)} in {source.where}"
-        )
-        for layer in range(facts.n_layers)
-        if layer not in kept
-    }
-    return Shelf(source, form, kept, absent, release, unlisted)
-
-
 def dictionary_facts(
-    sae: PublishedSae,
+    sae: Sae,
     model: Model,
     facts: ModelFacts,
     layers: Sequence[int],
@@ -119,12 +67,20 @@ def dictionary_facts(
     *,
     key: str,
 ) -> tuple[DictionaryFacts, ...]:
-    """What published dictionaries say of themselves, in the order of `layers`; `key` as in messages: sae_a.
+    """What dictionaries that are not trained here say of themselves, in the order of `layers`.
+
+    `key` is as in messages: sae_a.
 
     Raises:
         ConfigError: with every fault: layers without a dictionary, a d_in that is not the model's, a
             width the source lacks, another base model, signed latents, transcoders, unreadable files.
     """
+    if isinstance(sae, NoSae):
+        return tuple(_without(sae, facts, layer, width, key) for layer in layers)
+    if isinstance(sae, CustomSae):
+        return tuple(_custom(sae, layer, width, key) for layer in layers)
+    if not isinstance(sae, PublishedSae):
+        raise TypeError(f"{key}: expected dictionaries that are not trained here, got {type(sae).__name__}.")
     found = shelf(sae, model, facts, width, key=key, wanted=layers)
     absent = [layer for layer in layers if layer not in found.entries]
     if absent and found.unlisted:
@@ -148,68 +104,44 @@ def dictionary_facts(
     return tuple(known)
 
 
-def _source(
-    sae: PublishedSae, model: Model, width: int | Width, key: str
-) -> tuple[LocalFolder | HubFolder, Release | None]:
-    match sae:
-        case LocalSae():
-            return LocalFolder.at(sae.path, f"{key}.path"), None
-        case HubSae():
-            source = HubFolder(sae.name, sae.revision, f"{key}.name={sae.name}")
-            return source, known_release(sae.name)
-        case ReleaseSae():
-            release = release_of(sae, model, width, key=key)
-            where = f"{key}={sae.release.value} ({release.repository})"
-            return HubFolder(release.repository, "main", where), release
-        case _:
-            raise ConfigError(f"{key}: expected published dictionaries, got {type(sae).__name__}.")
+def require_same_width(lender: ModelFacts, reader: ModelFacts, lender_label: str, reader_label: str) -> None:
+    """Check that dictionaries of one model can read another's activations.
+
+    Raises:
+        ConfigError: they have other dimensions.
+    """
+    if lender.d_model != reader.d_model:
+        raise ConfigError(
+            f"sae_b=shared: expected models of one width, got d_model={lender.d_model} ({lender_label}) and "
+            f"{reader.d_model} ({reader_label}): A's dictionaries cannot read B's activations. Choose "
+            "sae_b=..."
+        )
 
 
-def _names(
-    source: LocalFolder | HubFolder, sae: PublishedSae, wanted: Collection[int]
-) -> tuple[Collection[str], HubUnreachable | None]:
-    """The names of a source's files; of a hub those in the cache where they are enough, or all there is."""
-    here = _below(source.names(), sae)
-    if isinstance(source, LocalFolder) or _suffices(source, here, sae, wanted):
-        return here, None
-    try:
-        return _below(source.files("the list of its files"), sae), None
-    except HubUnreachable as error:
-        if not here:
-            raise
-        return here, error
+def _without(sae: NoSae, facts: ModelFacts, layer: int, width: int | Width, key: str) -> DictionaryFacts:
+    """The activation itself, in its positive and negative parts."""
+    d_in, hookpoint = facts.width_at(sae.hookpoint), Hookpoint(sae.hookpoint, layer)
+    if d_in > sae.max_width:
+        raise ConfigError(
+            f"{key}=none: expected at most {sae.max_width} dimensions at {hookpoint}, got {d_in}: every row "
+            f"has as many entries. Raise {key}.max_width if memory and disk allow it ({4 * d_in} bytes a row "
+            "and more)."
+        )
+    if not isinstance(width, Width) and width != 2 * d_in:
+        raise ConfigError(f"width={width}: {key}=none has {2 * d_in} latents. Choose width=published.")
+    identity = {"none": str(hookpoint.kind.value), "d_in": str(d_in)}
+    return DictionaryFacts(hookpoint, d_in, 2 * d_in, None, identity, "none", (), "", "relu", None, False)
 
 
-def _below(names: Iterable[str], sae: PublishedSae) -> list[str]:
-    folder = f"{sae.folder.strip('/')}/" if isinstance(sae, HubSae) and sae.folder else ""
-    return [name for name in names if name.startswith(folder)]
-
-
-def _suffices(source: HubFolder, names: list[str], sae: PublishedSae, wanted: Collection[int]) -> bool:
-    """Whether the cache has every layer asked for, of a format that has one dictionary for each."""
-    if not wanted or not names:
-        return False
-    try:
-        form, entries = formats.find(source, names)
-    except ConfigError:
-        return False
-    kinds = (None, sae.hookpoint)
-    return not form.several and {*wanted} <= {each.layer for each in entries if each.kind in kinds}
-
-
-def _of_architecture(
-    entries: Sequence[Entry], form: Format, source: LocalFolder | HubFolder, facts: ModelFacts
-) -> list[Entry]:
-    """Those whose folder names a module of this architecture: `layers.3.mlp` is not mlp_out in all."""
-    if form.name != "sparsify":
-        return list(entries)
-    kept: list[Entry] = []
-    for each in entries:
-        assert each.kind is not None
-        module = Hookpoint(each.kind, each.layer).sparsify(facts.architecture)
-        if (each.folder.rsplit("/", 1)[-1] or source.title) == module:
-            kept.append(each)
-    return kept
+def _custom(sae: CustomSae, layer: int, width: int | Width, key: str) -> DictionaryFacts:
+    hookpoint = Hookpoint(sae.hookpoint, layer)
+    if isinstance(width, Width):
+        raise ConfigError(
+            f"{key}=custom: expected the number of latents, got width=published, which nothing says before "
+            f"the object is made. Set width=..."
+        )
+    identity = {**custom_identity(sae, hookpoint, key=key), "width": str(width)}
+    return DictionaryFacts(hookpoint, None, width, None, identity, sae.object, (), "", "custom", None, False)
 
 
 def _one(
@@ -221,7 +153,7 @@ def _one(
     hookpoint: Hookpoint,
     key: str,
 ) -> DictionaryFacts:
-    """One dictionary. Raises ConfigError with what is wrong with it, ValueError for files that are damaged."""
+    """One dictionary. Raises ConfigError with what is wrong with it, ValueError for damaged files."""
     source, about = found.source, found.form.contents(found.source, entry)
     named = entry.folder or source.title
     faults = [f"{source.where}: {named} {fault}" for fault in about.faults]
@@ -237,8 +169,8 @@ def _one(
     centred = _is_centred(sae, found.release, about)
     if centred and facts.architecture not in _LAYER_NORM:
         faults.append(
-            f"{source.where}: {named} reads centred activations (processing=tl_compat), which only models with "
-            f"LayerNorm have, got {facts.architecture}. Choose {key}.processing=none."
+            f"{source.where}: {named} reads centred activations (processing=tl_compat), which only models "
+            f"with LayerNorm have, got {facts.architecture}. Choose {key}.processing=none."
         )
     if faults:
         raise ConfigError(*faults)
@@ -284,8 +216,8 @@ def _absence_faults(absent: Sequence[int], found: Shelf) -> list[str]:
         f" ({'; '.join(why)})" if len(why) < len(absent) or any("it has" in each for each in why) else ""
     )
     return [
-        f"{found.source.where}: no dictionary for layers {', '.join(map(str, absent))}{reasons}. It has layers "
-        f"{has}. Choose layers among these, or all for these."
+        f"{found.source.where}: no dictionary for layers {', '.join(map(str, absent))}{reasons}. It has "
+        f"layers {has}. Choose layers among these, or all for these."
     ]
 
 

@@ -23,8 +23,6 @@ from saeuniv.config import (
 _PARTS = {"config": "config.json is", "weights": "weights are", "tokenizer": "tokenizer.json is"}
 
 
-
-
 def model_facts(model: Model, *, key: str) -> ModelFacts:
     """What a model's files say of it. `key` is the side (`a`, `b`) that messages name.
 
@@ -91,5 +89,3 @@ def _missing(where: str, **parts: object) -> list[str]:
         for name, part in parts.items()
         if part is None
     ]
-
-

@@ -236,8 +236,8 @@ def local_folder(repository: str, commit: str | None, folder: str, files: Collec
     paths = [source.file(name) for name in names]
     if absent := [name for name, path in zip(names, paths, strict=True) if path is None]:
         raise ConfigError(
-            f"{repository}: expected {' and '.join(absent)} at {source.revision}, and the hub has no such file. "
-            f"Choose another repository or revision."
+            f"{repository}: expected {' and '.join(absent)} at {source.revision}, and the hub has no such "
+            f"file. Choose another repository or revision."
         )
     first = paths[0]
     assert first is not None

@@ -29,8 +29,11 @@ class Release(NamedTuple):
 
 
 def _releases() -> Iterator[Release]:
-    """Sources: sparsify's README and the repositories' names for EleutherAI's, else the registry of sae-lens
-    6.54.12 (pretrained_saes.yaml: repo_id, model, config_overrides)."""
+    """Every release.
+
+    Sources: the repositories' own names for EleutherAI's, else the registry of sae-lens 6.54.12
+    (pretrained_saes.yaml: repo_id, model, config_overrides).
+    """
     family = ReleaseFamily
     resid, mlp, attention = HookpointKind.resid_post, HookpointKind.mlp_out, HookpointKind.attn_out
     for size, width in (("70m", 32), ("160m", 32), ("410m", 65)):

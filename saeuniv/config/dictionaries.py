@@ -1,4 +1,4 @@
-"""Where dictionaries come from that are not trained here: the schemas of the group sae, beside `TrainedSae`."""
+"""Where dictionaries come from that are not trained here: schemas of the group sae beside `TrainedSae`."""
 
 from dataclasses import dataclass
 from enum import Enum

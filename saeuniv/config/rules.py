@@ -167,13 +167,13 @@ def _shared(config: Config) -> Iterator[str]:
     if isinstance(config.sae_a or config.sae, SharedSae):
         key = "sae" if config.sae_a is None else "sae_a"
         yield (
-            f"{key}=shared: expected dictionaries of A's own, which B may share, got none. Choose sae_a=... and "
-            f"sae_b=shared."
+            f"{key}=shared: expected dictionaries of A's own, which B may share, got none. Choose sae_a=... "
+            f"and sae_b=shared."
         )
     elif isinstance(config.sae_b, SharedSae) and config.width_b is not None:
         yield (
-            f"width_b={config.width_b}: expected none, since sae_b=shared takes A's dictionaries. Leave it out, "
-            f"or set width_a."
+            f"width_b={config.width_b}: expected none, since sae_b=shared takes A's dictionaries. Leave it "
+            f"out, or set width_a."
         )
 
 

@@ -1,19 +1,21 @@
 """Checks a cell against the files it names, without torch: depths, widths, dictionaries, text, store."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
 from saeuniv.adapters.corpus import text_faults
-from saeuniv.adapters.dictionary_facts import dictionary_facts
+from saeuniv.adapters.dictionary_facts import dictionary_facts, require_same_width
+from saeuniv.adapters.dictionary_sources import absent_layers
 from saeuniv.adapters.folders import ModelFacts, model_facts
 from saeuniv.config import (
+    Alignment,
     Cell,
     ConfigError,
     Expansion,
-    PublishedSae,
     Side,
     TextData,
     TrainedSae,
+    names_all,
     select_layers,
     select_pairs,
 )
@@ -61,21 +63,35 @@ class FileChecks:
         )
         if facts is None:
             return None, None
-        layers = _caught(
-            faults,
-            lambda: select_layers(
-                side.layers, range(facts.n_layers), key=f"layers.{name}", owner=model.label
-            ),
-        )
+        layers = _caught(faults, lambda: self._layers(side, facts, unset))
         key = "sae" if cell.a.sae == cell.b.sae else f"sae_{name}"
         published = not isinstance(side.sae, TrainedSae)
         if unset & {"sae", f"sae_{name}"} or (layers is None and published):
             return facts, layers
         wanted = sorted({layer for group in layers or () for layer in group})
-        _caught(faults, lambda: self._dictionaries(side, facts, wanted, key))
+        _caught(faults, lambda: self._dictionaries(cell.alignment, side, facts, wanted, key))
         return facts, layers
 
-    def _dictionaries(self, side: Side, facts: ModelFacts, layers: list[int], key: str) -> None:
+    def _layers(self, side: Side, facts: ModelFacts, unset: frozenset[str]) -> Layers:
+        """The layers asked for; `all` are those that have dictionaries.
+
+        Raises:
+            ConfigError: layers that the model lacks, or a source without dictionaries for it.
+        """
+        absent: Mapping[int, str] = {}
+        if names_all(side.layers) and not unset & {"a", "sae", "sae_a", f"sae_{side.name}"}:
+            absent = self._once(f"absent {side!r}", lambda: absent_layers(side, facts))
+        return select_layers(
+            side.layers,
+            range(facts.n_layers),
+            key=f"layers.{side.name}",
+            owner=side.model.label,
+            absent=absent,
+        )
+
+    def _dictionaries(
+        self, alignment: Alignment, side: Side, facts: ModelFacts, layers: list[int], key: str
+    ) -> None:
         """Check the side's dictionaries.
 
         Raises:
@@ -89,9 +105,23 @@ class FileChecks:
             if faults := tuple(_training_faults(sae, n_latents, facts, key)):
                 raise ConfigError(*faults)
             return
-        assert isinstance(sae, PublishedSae) and not isinstance(width, Expansion)
+        assert not isinstance(width, Expansion)
+        if side.lender:
+            lender = side.lender
+            own = self._once(
+                f"model {lender.name} {lender.model!r}", lambda: model_facts(lender.model, key="a")
+            )
+            require_same_width(own, facts, lender.model.label, model.label)
+            return self._dictionaries(alignment, lender, own, layers, "sae_a")
         label = f"dictionaries {key} {sae!r} {model!r} {layers} {width!r}"
-        self._once(label, lambda: dictionary_facts(sae, model, facts, layers, width, key=key))
+        known = self._once(label, lambda: dictionary_facts(sae, model, facts, layers, width, key=key))
+        without = [str(each.hookpoint) for each in known if each.activation != "jumprelu"]
+        if alignment.needs_thresholds and without:
+            raise ConfigError(
+                f"alignment={alignment.name}: expected dictionaries with thresholds (JumpReLU), got "
+                f"{without[0]} of {key} without. Choose alignment=decoder_cosine or encoder_cosine, or other "
+                "dictionaries."
+            )
 
     def _once(self, label: str, read: Callable[[], Known]) -> Known:
         """What `read` gives or raises, read once for each label."""

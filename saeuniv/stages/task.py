@@ -176,8 +176,8 @@ class DictionaryReference:
             return formats.both_signs(self.width // 2)
         if isinstance(self.sae, CustomSae):
             raise ValueError(
-                f"{self.source}: expected a dictionary with parameters, got an object with encode and decode. "
-                f"Choose an alignment that reads tokens (alignment=hungarian)."
+                f"{self.source}: expected a dictionary with parameters, got an object with encode and "
+                f"decode. Choose an alignment that reads tokens (alignment=hungarian)."
             )
         weights = formats.read(self.locate(store), form=self.form)
         return weights._replace(centred=True) if self.centred else weights

@@ -1,19 +1,22 @@
 """Cells that belong together, united: the layer pairs and metrics that one comparison must fill."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from typing import NamedTuple
 
 from saeuniv.alignments import AlignmentMethod
 from saeuniv.compare import CompareSettings
-from saeuniv.config import Cell, ConfigError, parse_count, select_layers, select_pairs
+from saeuniv.config import Cell, ConfigError, names_all, parse_count, select_layers, select_pairs
 from saeuniv.metrics import METRICS, MetricMethod
 from saeuniv.stages.compare import Layer, PairOutputs
 from saeuniv.stages.described import Described, SideDescription
 from saeuniv.stages.prepared import RowChoice
 from saeuniv.sweep.naming import Naming
 from saeuniv.sweep.sides import ResolvedSide, Sides
+
+_log = logging.getLogger(__name__)
 
 LayerGroup = tuple[int, ...]
 
@@ -108,10 +111,15 @@ def unite(cells: Sequence[Cell], sides: Sides) -> Comparison:
         )
     wanted: dict[tuple[LayerGroup, LayerGroup], dict[str, MetricMethod]] = {}
     depths = {side.name: sides.resolve(side, first.data, ()).facts.n_layers for side in first.sides}
+    absent = {name: _absent(cells, name, sides) for name in depths}
     for cell in cells:
         groups = {
             side.name: select_layers(
-                side.layers, range(depths[side.name]), key=f"layers.{side.name}", owner=side.model.label
+                side.layers,
+                range(depths[side.name]),
+                key=f"layers.{side.name}",
+                owner=side.model.label,
+                absent=absent[side.name],
             )
             for side in cell.sides
         }
@@ -128,6 +136,7 @@ def unite(cells: Sequence[Cell], sides: Sides) -> Comparison:
     layers_a = {layer for request in requests for layer in request.layer_a}
     layers_b = {layer for request in requests for layer in request.layer_b}
     a, b = sides.resolve(first.a, first.data, layers_a), sides.resolve(first.b, first.data, layers_b)
+    a, b = replace(a, absent=absent["a"]), replace(b, absent=absent["b"])
     if a.held_out != b.held_out:
         raise ConfigError(
             f"token sets differ: expected {a.model.label} and {b.model.label} on the same tokens in the "
@@ -135,6 +144,16 @@ def unite(cells: Sequence[Cell], sides: Sides) -> Comparison:
             f"the same; compare models that share one."
         )
     return Comparison(first, a, b, requests)
+
+
+def _absent(cells: Sequence[Cell], name: str, sides: Sides) -> Mapping[int, str]:
+    """The layers of a side that `all` leaves out, and why: said once, at planning."""
+    asking = [side for cell in cells for side in cell.sides if side.name == name and names_all(side.layers)]
+    absent = sides.absent(asking[0]) if asking else {}
+    if absent:
+        reasons = "; ".join(f"{layer}: {why}" for layer, why in sorted(absent.items()))
+        _log.info("layers.%s=all: %d layers left out (%s)", name, len(absent), reasons)
+    return absent
 
 
 @cache

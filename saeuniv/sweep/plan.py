@@ -179,6 +179,9 @@ def _tasks(comparison: Comparison, state: Inventory) -> list[Task]:
         layers = {
             layer for wanted, _ in todo for layer in (wanted.layer_a if name == "a" else wanted.layer_b)
         }
+        if comparison.b.side.lender:
+            # What B reads by is trained with A's.
+            layers |= {layer for wanted, _ in todo for layer in wanted.layer_b if layer in side.latents}
         missing = _missing_of(side, layers, state)
         tasks += side_tasks(side, root, missing, cell.resources)
     rows: dict[tuple[int, ...], list[PairOutputs]] = {}
@@ -208,7 +211,7 @@ def _missing_of(side: ResolvedSide, layers: set[int], state: Inventory) -> list[
         to_encode = (layer in layers and absent) or any([state.damaged(shard) for shard in found])
         # Encoding begins with the check that refuses them: the bound may have been lowered since.
         to_encode |= not absent and state.fvu(latents) > side.side.sae.max_fvu
-        dictionary = latents.dictionary.artifact
+        dictionary = None if side.side.lender else latents.dictionary.artifact
         to_train = dictionary is not None and (
             state.damaged(dictionary) or ((to_encode or layer in layers) and state.missing(dictionary))
         )

@@ -1,16 +1,17 @@
 """One side of a comparison as artifacts: its model, dictionaries and latents, named by what they are."""
 
 import hashlib
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 
 from saeuniv.adapters.corpus import fingerprint
-from saeuniv.adapters.dictionary_facts import dictionary_facts
+from saeuniv.adapters.dictionary_facts import dictionary_facts, require_same_width
+from saeuniv.adapters.dictionary_sources import absent_layers
 from saeuniv.adapters.folders import ModelFacts, model_facts
 from saeuniv.config import (
     Data,
     Expansion,
-    PublishedSae,
+    SharedSae,
     Side,
     TextData,
     TinyModel,
@@ -39,6 +40,9 @@ class ResolvedSide:
     latents: dict[int, LatentsReference]
     """By layer."""
 
+    absent: Mapping[int, str] = field(default_factory=dict[int, str])
+    """Layers left out of `all`, and why each has no dictionary."""
+
 
 def resolve_side(side: Side, data: Data, layers: Iterable[int], *, text: str) -> ResolvedSide:
     """The side with everything it needs named by content; `text` is the fingerprint of `data`.
@@ -65,8 +69,11 @@ def resolve_side(side: Side, data: Data, layers: Iterable[int], *, text: str) ->
         },
     )
     model = _model(side, facts, training)
-    dictionaries = _dictionaries(side, facts, model, training, data, sorted(set(layers)))
-    latents = {each.hookpoint.layer: _latents(each, held_out, model) for each in dictionaries}
+    dictionaries = _dictionaries(side, facts, model, training, data, sorted(set(layers)), text)
+    latents = {
+        each.hookpoint.layer: _latents(each, held_out, model, lent=side.lender is not None)
+        for each in dictionaries
+    }
     return ResolvedSide(side, data, facts, training, held_out, model, latents)
 
 
@@ -76,6 +83,18 @@ class Sides:
     def __init__(self) -> None:
         self._texts: dict[str, str] = {}
         self._resolved: dict[tuple[str, tuple[int, ...]], ResolvedSide] = {}
+        self._absent: dict[str, Mapping[int, str]] = {}
+
+    def absent(self, side: Side) -> Mapping[int, str]:
+        """Layers of the side that have no dictionary, and why.
+
+        Raises:
+            ConfigError: see `absent_layers`.
+        """
+        key = canonical_json([*_about(side), *(_about(side.lender) if side.lender else ())])
+        if key not in self._absent:
+            self._absent[key] = absent_layers(side, model_facts(side.model, key=side.name))
+        return self._absent[key]
 
     def resolve(self, side: Side, data: Data, layers: Iterable[int]) -> ResolvedSide:
         """The side with the latents of these layers.
@@ -86,11 +105,15 @@ class Sides:
         text = canonical_json(plain(data))
         if text not in self._texts:
             self._texts[text] = fingerprint(data)
-        about = [side.name, plain(side.model), plain(side.sae), str(side.width), text]
+        about = [*_about(side), *(_about(side.lender) if side.lender else ()), text]
         key = (canonical_json(about), tuple(sorted(set(layers))))
         if key not in self._resolved:
             self._resolved[key] = resolve_side(side, data, key[1], text=self._texts[text])
         return self._resolved[key]
+
+
+def _about(side: Side) -> list[object]:
+    return [side.name, plain(side.model), plain(side.sae), str(side.width)]
 
 
 def made_here(model: ModelReference) -> tuple[Artifact, ...]:
@@ -141,9 +164,12 @@ def _dictionaries(
     training: Artifact | None,
     data: Data,
     layers: list[int],
+    text: str,
 ) -> list[DictionaryReference]:
     sae = side.sae
-    if isinstance(sae, PublishedSae):
+    if isinstance(sae, SharedSae):
+        return _lent(side, facts, data, layers, text)
+    if not isinstance(sae, TrainedSae):
         assert not isinstance(side.width, Expansion)
         found = dictionary_facts(sae, side.model, facts, layers, side.width, key=f"sae_{side.name}")
         return [
@@ -184,14 +210,30 @@ def _dictionaries(
     return references
 
 
-def _latents(dictionary: DictionaryReference, held_out: Artifact, model: ModelReference) -> LatentsReference:
+def _lent(
+    side: Side, facts: ModelFacts, data: Data, layers: list[int], text: str
+) -> list[DictionaryReference]:
+    """The dictionaries of the lender's layers; what they are read by here has its own bound of FVU."""
+    lender, sae = side.lender, side.sae
+    assert lender is not None
+    own = resolve_side(lender, data, layers, text=text)
+    require_same_width(own.facts, facts, lender.model.label, side.model.label)
+    return [
+        replace(each.dictionary, sae=replace(each.dictionary.sae, max_fvu=sae.max_fvu))
+        for each in own.latents.values()
+    ]
+
+
+def _latents(
+    dictionary: DictionaryReference, held_out: Artifact, model: ModelReference, *, lent: bool
+) -> LatentsReference:
     spec: dict[str, object] = {
         "dictionary": dictionary.key,
         "tokens": held_out.key,
         "kind": "topk",
         "dtype": "float32",
     }
-    if dictionary.artifact is None:
+    if dictionary.artifact is None or lent:
         # Files say what is in them, not what they are read with: of which model, and where in it.
         spec |= {"model": model.key, "hookpoint": str(dictionary.hookpoint)}
     parents = (held_out.path, *((dictionary.artifact.path,) if dictionary.artifact else ()))

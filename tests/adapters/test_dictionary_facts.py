@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from saeuniv.adapters.dictionary_facts import dictionary_facts, shelf
+from saeuniv.adapters.dictionary_facts import dictionary_facts
 from saeuniv.adapters.folders import ModelFacts, model_facts
 from saeuniv.config import (
     ConfigError,

@@ -9,6 +9,7 @@ import torch
 
 from saeuniv.adapters import folders
 from saeuniv.config import ConfigError, HubModel, LocalModel, TinyModel
+from saeuniv.hookpoints import HookpointKind
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 

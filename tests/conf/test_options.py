@@ -6,7 +6,7 @@ import pytest
 from omegaconf import DictConfig
 
 from saeuniv.alignments import ALIGNMENTS
-from saeuniv.config import ConfigError, inspect, to_cell
+from saeuniv.config import ConfigError, inspect, to_cell, untrained_counterpart
 from saeuniv.config.registry import CONF_DIR, conf_dirs, register
 from saeuniv.metrics import METRICS
 from saeuniv.preflight.composer import Composer, read_command
@@ -14,16 +14,20 @@ from saeuniv.preflight.composer import Composer, read_command
 FILES = sorted(CONF_DIR.rglob("*.yaml"))
 OPTIONS = [file.relative_to(CONF_DIR).with_suffix("") for file in FILES if file.name != "config.yaml"]
 # What an option leaves for the user to say.
+FOLDERS = ("local", "sae_lens", "dictionary_learning")
 GIVEN = {
     "model/hub": ["a.name=owner/model"],
     "model/local": ["a.path=folder"],
     "sae/hub": ["sae.name=owner/dictionaries", "control=none"],
-    "sae/eleuther": ["control=none"],
-    "sae/local": ["sae.path=folder", "control=none"],
+    **{f"sae/{name}": ["control=none"] for name in ("eleuther", "gemma_scope", "gemma_scope_2")},
+    **{f"sae/{name}": ["control=none"] for name in ("gpt2_res_jb", "gpt2_oai", "llama_scope", "pythia_sm")},
+    **{f"sae/{name}": ["sae.path=folder", "control=none"] for name in FOLDERS},
+    "sae/shared": ["sae=tiny", "sae_b=shared"],
+    "sae/custom": ["sae.object=mine:make", "width=64", "control=none"],
     "data/text": ["data.path=folder", "data.held_out=0.3"],
     "alignment/decoder_cosine": ["b=tiny_s0"],
     "alignment/encoder_cosine": ["b=tiny_s0"],
-    "alignment/folded_parameters": ["b=tiny_s0"],
+    "alignment/folded_parameters": ["b=tiny_s0", "sae=gemma_scope", "control=none"],
     "models/pythia70m_pythia160m": ["data.path=folder"],
 }
 
@@ -37,17 +41,10 @@ def compose(*lines: str) -> DictConfig:
 @pytest.mark.parametrize("option", OPTIONS, ids=str)
 def test_every_option_composes_and_converts(option: Path) -> None:
     group = "a" if option.parent.name == "model" else str(option.parent)
-    choice = [f"{group}={option.name}"]
+    choice = [] if option.name == "shared" else [f"{group}={option.name}"]
     if group == "metrics":
         choice = [f"metrics=[{option.name}]"]
     cfg = compose(*choice, *GIVEN.get(str(option), []), "allow_mixed=true")
-    if option.name == "folded_parameters":
-        # No dictionary that is read from files here has what it needs.
-        with pytest.raises(
-            ConfigError, match=r"expected dictionaries with thresholds \(JumpReLU\), got TopK"
-        ):
-            to_cell(cfg)
-        return
     cell = to_cell(cfg)
     if group == "metrics":
         assert [metric.name for metric in cell.metrics] == [option.name]
@@ -98,6 +95,34 @@ def test_the_dictionaries_of_both_sides_follow_sae_unless_a_side_has_its_own() -
 def test_a_misspelt_experiment_does_not_compose() -> None:
     with pytest.raises(ValueError, match="Could not find 'experiment/tinny'"):
         compose("experiment=tinny")
+
+
+def test_dictionaries_without_thresholds_are_not_folded() -> None:
+    lines = ("alignment=folded_parameters", "b=tiny_s0")
+    with pytest.raises(ConfigError, match=r"expected dictionaries with thresholds \(JumpReLU\), got TopK"):
+        to_cell(compose(*lines))
+    with pytest.raises(ConfigError, match=r"with thresholds"):
+        to_cell(compose(*lines, "sae_a=gemma_scope", "sae_b=none", "control=none", "allow_mixed=true"))
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        (("sae=shared",), "sae=shared: expected dictionaries of A's own"),
+        (("sae_a=shared",), "sae_a=shared: expected dictionaries of A's own"),
+        (("sae_b=shared", "width_b=64"), "width_b=64: expected none, since sae_b=shared takes A's"),
+    ],
+)
+def test_only_b_shares_and_with_the_width_of_a(lines: tuple[str, ...], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        to_cell(compose(*lines))
+
+
+def test_shared_dictionaries_are_those_of_the_other_side_also_for_the_control() -> None:
+    cell = to_cell(compose("sae_a=tiny", "sae_a.hookpoint=mlp_out", "width_a=64", "sae_b=shared"))
+    assert cell.b.lender == cell.a and (cell.b.width, cell.b.sae.hookpoint.value) == (64, "mlp_out")
+    control = untrained_counterpart(cell)
+    assert control is not None and control.b.lender == control.a and control.a.model.untrained
 
 
 @pytest.mark.parametrize("alignment", ["decoder_cosine", "encoder_cosine"])

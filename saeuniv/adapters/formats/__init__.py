@@ -37,7 +37,8 @@ def find(source: Files, names: Collection[str], *, forced: str = "auto") -> tupl
         shown = ", ".join(sorted(names, key=natural)[:6]) or "nothing"
         raise ConfigError(
             f"{source.where}: expected dictionaries of the format {expected}, got none among {shown}"
-            f"{' ...' if len(names) > 6 else ''}. Choose another folder, or sae.format=... where names mislead."
+            f"{' ...' if len(names) > 6 else ''}. Choose another folder, or sae.format=... where names "
+            "mislead."
         )
     if len(found) > 1:
         raise ConfigError(

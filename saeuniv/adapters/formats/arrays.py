@@ -102,6 +102,6 @@ def required(arrays: Arrays, path: Path, *names: str) -> list[Float32[np.ndarray
 
 def _pickled(path: Path, member: str) -> str:
     return (
-        f"{path}: expected arrays of numbers, got {member}, which would be unpickled and can run code. Choose "
-        f"another file."
+        f"{path}: expected arrays of numbers, got {member}, which would be unpickled and can run code. "
+        f"Choose another file."
     )

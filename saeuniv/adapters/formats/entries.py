@@ -11,7 +11,6 @@ from saeuniv.adapters.formats.weights import DictionaryWeights
 from saeuniv.adapters.hub import HubFolder
 from saeuniv.hookpoints import HookpointKind
 
-
 Files = LocalFolder | HubFolder
 """A folder of this machine or a repository of a hub, as formats see it."""
 

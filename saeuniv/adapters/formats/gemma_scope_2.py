@@ -1,4 +1,4 @@
-"""Gemma Scope 2: resid_post/layer_12_width_16k_l0_medium with params.safetensors and config.json, JumpReLU."""
+"""Gemma Scope 2: resid_post/layer_12_width_16k_l0_medium with params.safetensors, JumpReLU."""
 
 import re
 from collections.abc import Collection

@@ -81,12 +81,14 @@ def _faults(cfg: dict[str, Any], d_in: int) -> list[str]:
         faults.append(f"has activation function {function}; expected relu or topk. Choose another.")
     if normalisation == _AVERAGE:
         faults.append(
-            f"has normalize_activations={_AVERAGE}, whose factor is in none of its files. Load it in sae-lens, "
-            f"call sae.fold_activation_norm_scaling_factor(factor) and sae.save_model(folder), and choose that."
+            f"has normalize_activations={_AVERAGE}, whose factor is in none of its files. Load it in "
+            f"sae-lens, call sae.fold_activation_norm_scaling_factor(factor) and sae.save_model(folder), and "
+            "choose that."
         )
     elif normalisation not in _NORMALISATIONS:
         faults.append(
-            f"has normalize_activations={normalisation}; expected {', '.join(_NORMALISATIONS)}. Choose another."
+            f"has normalize_activations={normalisation}; expected {', '.join(_NORMALISATIONS)}. Choose "
+            "another."
         )
     about = cfg.get("metadata") or cfg
     if cfg.get("reshape_activations", "none") != "none" or _hook_name(cfg).endswith("hook_z"):

@@ -36,7 +36,7 @@ class Normalisation(Enum):
 
 
 class DictionaryWeights(NamedTuple):
-    """What computes a dictionary: latents f(encoder x' + encoder_bias), x about latents decoder + decoder_bias.
+    """What computes a dictionary: latents f(encoder x' + encoder_bias), x ~ latents decoder + decoder_bias.
 
     x' is x normalised, less the decoder's bias where `subtracts_decoder_bias`. Constant scales of the input
     are folded into the parameters by the readers.
