@@ -1,6 +1,7 @@
 """A dictionary that computes: rows of activations in, sparse latents and reconstructions out."""
 
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -134,13 +135,15 @@ class Dictionary:
             shared = functional.linear(x, self._encoder)
             acts = torch.relu(shared * self._magnitude + self._bias) * (shared + self._gate_bias > 0)
             return _positive(acts)
-        acts = torch.relu(functional.linear(x, self._encoder, self._bias))
+        acts = torch.addmm(self._bias, x, self._encoder.T, out=_room(len(x), self.width, x.device))
+        if self._weights.activation in (Activation.topk, Activation.groupmax):
+            assert self.k is not None
+            # The largest of all are the largest of the positive ones, where there are k of these.
+            values, indices = _largest(acts, self.k, self._weights.activation)
+            counts = torch.full((len(x),), self.k, dtype=torch.int64, device=acts.device)
+            return _Active(indices.flatten(), values.flatten().relu_(), counts)
+        acts.relu_()
         match self._weights.activation:
-            case Activation.topk | Activation.groupmax:
-                assert self.k is not None
-                values, indices = _largest(acts, self.k, self._weights.activation)
-                counts = torch.full((len(x),), self.k, dtype=torch.int64, device=acts.device)
-                return _Active(indices.flatten(), values.flatten(), counts)
             case Activation.jumprelu:
                 assert self._thresholds is not None
                 return _positive(acts * (acts > self._thresholds))
@@ -179,6 +182,12 @@ def load_dictionary(folder: str | Path, *, form: str | None = None, device: str 
         ValueError: see `formats.read`.
     """
     return Dictionary(formats.read(Path(folder), form=form), device=device)
+
+
+@lru_cache(maxsize=1)
+def _room(rows: int, width: int, device: torch.device) -> Tensor:
+    """Where pre-activations are written, over and over: new pages cost as much as choosing the largest."""
+    return torch.empty(rows, width, device=device)
 
 
 def _largest(acts: Tensor, k: int, activation: Activation) -> tuple[Tensor, Tensor]:

@@ -58,8 +58,8 @@ def encode_rows(
         high.append(is_high)
         for hookpoint, dictionary in dictionaries.items():
             x = activations[hookpoint][keep[batch]]
-            parts[hookpoint].append(dictionary.encode(x))
-            made = dictionary.reconstruct(x)
+            rows, made = dictionary.encode_and_reconstruct(x)
+            parts[hookpoint].append(rows)
             both = (FvuSums.of(x[~is_high], made[~is_high]), FvuSums.of(x[is_high], made[is_high]))
             known = fits.get(hookpoint)
             fits[hookpoint] = (known[0].plus(both[0]), known[1].plus(both[1])) if known else both
