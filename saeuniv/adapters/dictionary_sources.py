@@ -1,4 +1,4 @@
-"""Where a side's dictionaries are, and which of them there are for its layers, by names of files (no torch)."""
+"""Where a side's dictionaries are, and which there are for its layers, by names of files (no torch)."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple

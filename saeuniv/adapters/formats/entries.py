@@ -77,9 +77,11 @@ class Format(NamedTuple):
 
 _TRANSFORMER_LENS = {
     "hook_resid_pre": HookpointKind.resid_pre,
+    "hook_resid_mid": HookpointKind.resid_mid,
     "hook_resid_post": HookpointKind.resid_post,
     "hook_mlp_out": HookpointKind.mlp_out,
     "hook_attn_out": HookpointKind.attn_out,
+    "mlp.hook_post": HookpointKind.neurons,
     # TransformerBridge's own names.
     "hook_in": HookpointKind.resid_pre,
     "hook_out": HookpointKind.resid_post,

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Collection
 from pathlib import Path
+from typing import Any
 
 from saeuniv.adapters.formats.arrays import required, safetensors_arrays
 from saeuniv.adapters.formats.entries import Contents, Entry, Files, Format, folders_with, latents_of
@@ -48,8 +49,17 @@ def _contents(source: Files, entry: Entry) -> Contents:
             "reads the heads' outputs before they are added up (hook_z), which no hookpoint here is. Choose "
             "sae.hookpoint=resid_post or mlp_out."
         )
-    base = config.get("model_name")
+    base = _base(config)
     return Contents(shape[0], shape[1], None, activation, base_model=base, faults=tuple(faults))
+
+
+def _base(config: dict[str, Any]) -> str | None:
+    """The hub's name of the model; files write gemma-v3-1b-pt."""
+    name = config.get("model_name")
+    if not isinstance(name, str):
+        return None
+    tail = name.rsplit("/", 1)[-1].replace("-v3", "-3")
+    return f"google/{tail.removesuffix('-pt') if '270m' in tail else tail}"
 
 
 def _read(folder: Path) -> DictionaryWeights:
