@@ -39,21 +39,9 @@ def test_every_format_can_be_forced():
     assert {each.name for each in formats.FORMATS} | {"auto"} == {each.value for each in DictionaryFormat}
 
 
-@pytest.mark.parametrize(
-    ("words", "width"),
-    [
-        ("4k", 4096),
-        ("16k", 16384),
-        ("32k", 32768),
-        ("65k", 65536),
-        ("131k", 131072),
-        ("262k", 262144),
-        ("524k", 524288),
-        ("1m", 1048576),
-    ],
-)
-def test_widths_of_releases_are_powers_of_two(words, width):
-    assert latents_of(words) == width
+def test_widths_of_releases_are_powers_of_two():
+    words = ("4k", "16k", "32k", "65k", "131k", "262k", "524k", "1m")
+    assert [*map(latents_of, words)] == [1 << power for power in (12, 14, 15, 16, 17, 18, 19, 20)]
 
 
 @pytest.mark.parametrize(
