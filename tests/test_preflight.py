@@ -158,7 +158,11 @@ CASES = [
     ("layers.b=[0,4]", "tiny_s1 has 4 layers (0..3). Choose layers.b=all or 0-3."),
     ("layers.pairs=[[0,7]]", "[0,7] is no pair of selected layers."),
     ("sae.k=257", "sae.k=257: expected at most the number of latents, which is 256, got 257."),
-    ("sae.hookpoint=resid_pre", "expected the output of a module, got the input of layers.0"),
+    ("sae.hookpoint=resid_mid", "whose attention and MLP read the same stream, so that it has none"),
+    ("sae.trainer=l2", "Choose one of sparsify, l1."),
+    ("sae.activation=groupmx", "did you mean groupmax?"),
+    ("sae.l1_coefficient=3", "expected no coefficient without sae.trainer=l1 (sparsify's sparsity is sae.k)"),
+    ("sae.warmup_steps=-1", "sae.warmup_steps=-1: expected at least 0, got -1."),
     ("alignment=decoder_cosine", "expected dictionaries of one model, whose residual basis they share"),
     ("width=16k,32k", "several values make a sweep. Add -m"),
     ("metrics=cka,svcca", "or metrics=[cka,svcca] for both in one run"),
@@ -201,6 +205,33 @@ def test_a_fault_names_what_is_wrong_and_what_is_valid(expected: dict[str, str])
     found = faults(*expected)
     for argument, message in expected.items():
         assert any(message in fault for fault in found), (argument, found)
+
+
+def test_the_options_of_one_trainer_are_refused_with_the_other() -> None:
+    assert faults("sae.trainer=l1", "sae.l1_coefficient=3") == ()
+    wrong = ("sae.l1_coefficient=-1", "sae.warmup_steps=146", "sae.k=4", "sae.activation=groupmax")
+    assert faults("sae.trainer=l1", *wrong) == (
+        "sae.l1_coefficient=-1.0: expected a positive number, got -1.0.",
+        "sae.warmup_steps=146: expected fewer steps than the training has, 146 (sae.n_tokens), got 146.",
+        "sae.k=4: expected no choice of k with sae.trainer=l1 (it has sae.l1_coefficient), got 4.",
+        "sae.activation=groupmax: expected no choice with sae.trainer=l1 (which is ReLU), got groupmax.",
+    )
+
+
+def test_a_width_that_groups_do_not_share_evenly_is_refused_with_the_nearest_that_they_do() -> None:
+    groupmax = "sae.activation=groupmax"
+    assert faults(groupmax) == () == faults(groupmax, "sae.k=7", "width=252")
+    assert only_fault(groupmax, "sae.k=7") == (
+        "sae.activation=groupmax: expected a width that sae.k=7 groups share evenly, got 256. "
+        "Choose width=259, the nearest, or another sae.k."
+    )
+    assert "Choose width=100, the nearest" in only_fault(groupmax, "sae.k=100", "width=149")
+    assert "expected at most the number of latents" in only_fault(groupmax, "sae.k=100", "width=99")
+
+
+@pytest.mark.parametrize("kind", ["resid_pre", "neurons", "mlp_out", "attn_out"])
+def test_dictionaries_are_trained_on_what_is_no_modules_output_too(kind: str) -> None:
+    assert faults(f"sae.hookpoint={kind}") == ()
 
 
 @pytest.mark.parametrize("flags", [(), ("-m",)])

@@ -59,5 +59,7 @@ from saeuniv.config.sources import Sae as Sae
 from saeuniv.config.sources import StdlibData as StdlibData
 from saeuniv.config.sources import TextData as TextData
 from saeuniv.config.sources import TinyModel as TinyModel
-from saeuniv.config.sources import TinySae as TinySae
-from saeuniv.config.sources import TrainedSae as TrainedSae
+from saeuniv.config.trained import SaeActivation as SaeActivation
+from saeuniv.config.trained import SaeTrainer as SaeTrainer
+from saeuniv.config.trained import TinySae as TinySae
+from saeuniv.config.trained import TrainedSae as TrainedSae

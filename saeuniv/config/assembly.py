@@ -10,7 +10,8 @@ from saeuniv.config.errors import ConfigError
 from saeuniv.config.layers import Expansion, Width, parse_width
 from saeuniv.config.rules import faults_of
 from saeuniv.config.settings import Config
-from saeuniv.config.sources import Sae, TrainedSae
+from saeuniv.config.sources import Sae
+from saeuniv.config.trained import TrainedSae
 
 
 def assemble(config: Config) -> tuple[Cell, tuple[str, ...]]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 
-from saeuniv.config import dictionaries, settings, sources
+from saeuniv.config import dictionaries, settings, sources, trained
 from saeuniv.config.cell import sweep_name
 from saeuniv.config.help import help_page
 from saeuniv.config.inspection import inspect
@@ -22,8 +22,8 @@ CONF_DIR = next(folder for folder in (_PACKAGE / "conf", _PACKAGE.parent / "conf
 SOURCES: dict[str, dict[str, type]] = {
     "model": {"hub": sources.HubModel, "local": sources.LocalModel, "tiny": sources.TinyModel},
     "sae": {
-        "tiny": sources.TinySae,
-        "train": sources.TrainedSae,
+        "tiny": trained.TinySae,
+        "train": trained.TrainedSae,
         "hub": dictionaries.HubSae,
         "release": dictionaries.ReleaseSae,
         "local": dictionaries.LocalSae,

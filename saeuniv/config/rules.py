@@ -6,7 +6,8 @@ from saeuniv.config.dictionaries import NoSae, SharedSae
 from saeuniv.config.errors import ConfigError
 from saeuniv.config.layers import parse_count
 from saeuniv.config.settings import Config, ControlKind
-from saeuniv.config.sources import Data, Model, Sae, TinyModel, TrainedSae
+from saeuniv.config.sources import Data, Model, Sae, TinyModel
+from saeuniv.config.trained import TrainedSae, training_rules
 
 
 def faults_of(config: Config) -> Iterator[str]:
@@ -80,20 +81,9 @@ def _sides(config: Config) -> Iterator[Rule]:
         sae, key = own or config.sae, "sae" if own is None else f"sae_{side}"
         yield f"{key}.max_fvu", sae.max_fvu, 0 < sae.max_fvu <= 1, "a fraction in (0, 1]"
         if isinstance(sae, TrainedSae):
-            yield from _training(config.data, sae, key)
+            yield from training_rules(config.data, sae, key)
         if isinstance(model, TinyModel):
             yield from _tiny(config.data, model, side)
-
-
-def _training(data: Data, sae: TrainedSae, key: str) -> Iterator[Rule]:
-    yield f"{key}.k", sae.k, sae.k >= 1, "at least 1"
-    batch = sae.batch_sequences
-    yield f"{key}.batch_sequences", batch, batch >= 1, "at least 1"
-    least = max(batch, 1) * data.context_length
-    expected = f"at least one batch ({least} tokens)"
-    yield f"{key}.n_tokens", sae.n_tokens, sae.n_tokens >= least, expected
-    expected = "a fraction below 1 when dictionaries are trained on this text, for example 0.3"
-    yield "data.held_out", data.held_out, data.held_out < 1, expected
 
 
 def _tiny(data: Data, model: TinyModel, side: str) -> Iterator[Rule]:

@@ -121,44 +121,6 @@ class Sae:
 
 
 @dataclass
-class TrainedSae(Sae):
-    """Dictionaries trained by sparsify's Trainer, one per hookpoint, all in one pass."""
-
-    may_have_thresholds: ClassVar[bool] = False
-
-    k: int = 32
-    """Active latents per token (TopK)."""
-
-    width: str = "x8"
-    """Number of latents where `width` does not say otherwise."""
-
-    n_tokens: int = 10_000_000
-    """Training tokens."""
-
-    batch_sequences: int = 32
-    """Sequences per step."""
-
-    warmup_steps: int = 1000
-    """Steps of linear warm-up where the optimizer has one."""
-
-    seed: int = 0
-    """Together with the model's key this gives the seed of the initial dictionary."""
-
-
-@dataclass
-class TinySae(TrainedSae):
-    """The embedded experiment's dictionaries: small enough to train in seconds."""
-
-    embedded: ClassVar[bool] = True
-
-    k: int = 8
-    width: str = "256"
-    n_tokens: int = 300_000
-    batch_sequences: int = 16
-    warmup_steps: int = 20
-
-
-@dataclass
 class Data:
     """Base of the text sources: how text becomes sequences, and which documents are held out."""
 

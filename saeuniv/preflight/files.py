@@ -12,6 +12,8 @@ from saeuniv.config import (
     Cell,
     ConfigError,
     Expansion,
+    SaeActivation,
+    SaeTrainer,
     Side,
     TextData,
     TrainedSae,
@@ -19,7 +21,6 @@ from saeuniv.config import (
     select_layers,
     select_pairs,
 )
-from saeuniv.hookpoints import Hookpoint
 from saeuniv.store import check_writable
 
 Layers = tuple[tuple[int, ...], ...]
@@ -102,7 +103,7 @@ class FileChecks:
         if isinstance(sae, TrainedSae):
             n_latents = width * d_in if isinstance(width, Expansion) else width
             assert isinstance(n_latents, int)
-            if faults := tuple(_training_faults(sae, n_latents, facts, key)):
+            if faults := tuple(_training_faults(sae, n_latents, key)):
                 raise ConfigError(*faults)
             return
         assert not isinstance(width, Expansion)
@@ -136,16 +137,20 @@ class FileChecks:
         return known
 
 
-def _training_faults(sae: TrainedSae, n_latents: int, facts: ModelFacts, key: str) -> Iterator[str]:
+def _training_faults(sae: TrainedSae, n_latents: int, key: str) -> Iterator[str]:
+    if sae.trainer is not SaeTrainer.sparsify or sae.k < 1:
+        return
     if sae.k > n_latents:
         yield (
             f"{key}.k={sae.k}: expected at most the number of latents, which is {n_latents}, got {sae.k}. "
             f"Choose a smaller {key}.k or a larger width."
         )
-    try:
-        Hookpoint(sae.hookpoint, 0).sparsify(facts.architecture)
-    except ValueError as error:
-        yield f"{key}.hookpoint={sae.hookpoint.value}: {error}"
+    elif sae.activation is SaeActivation.groupmax and n_latents % sae.k:
+        nearest = max(round(n_latents / sae.k), 1) * sae.k
+        yield (
+            f"{key}.activation=groupmax: expected a width that {key}.k={sae.k} groups share evenly, got "
+            f"{n_latents}. Choose width={nearest}, the nearest, or another {key}.k."
+        )
 
 
 def _caught(faults: list[str], read: Callable[[], Known]) -> Known | None:

@@ -197,10 +197,9 @@ def _dictionaries(
             "model": model.key,
             "hookpoint": str(hookpoint),
             "width": width,
-            **{name: getattr(sae, name) for name in ("k", "n_tokens", "batch_sequences", "warmup_steps")},
+            **sae.recipe(),
             "context_length": data.context_length,
-            "trainer": "sparsify/signum",
-            # sparsify seeds every dictionary alike: two models would start from identical ones.
+            # Trainers seed every dictionary alike: two models would start from identical ones.
             "seed": _seed(model.key, sae.seed),
             "text": training.key,
         }

@@ -237,6 +237,8 @@ CHANGES: dict[str, set[str]] = {
     "a.untrained=true": {"models", "dictionaries", "latents", "matches", *SCORES},
     "sae.k=4": {"dictionaries", "latents", "matches", *SCORES},
     "sae.seed=1": {"dictionaries", "latents", "matches", *SCORES},
+    "sae.exclude_special=true": {"dictionaries", "latents", "matches", *SCORES},
+    "sae.trainer=l1": {"dictionaries", "latents", "matches", *SCORES},
     "width_a=32": {"dictionaries", "latents", "matches", *SCORES},
     "sae.hookpoint=mlp_out": {"dictionaries", "latents", "matches", *SCORES},
     "eligibility.max_rate=0.4": {"matches", *SCORES},
@@ -266,6 +268,28 @@ def test_dictionaries_of_two_models_start_differently_and_of_one_model_alike(mak
     assert len(seeds) == len(set(seeds)) == 2
     same = make_plan("a=tiny_s0", "b=tiny_s0", "control=none")
     assert stages(same) == {"tokens": 1, "models": 1, "dictionaries": 1, "latents": 1, "scores": 2}
+
+
+def test_a_sweep_over_dictionary_seeds_shares_models_and_tokens_and_nothing_below(
+    make_plan: MakePlan,
+) -> None:
+    """The control for what a dictionary's seed does: other dictionaries of the same networks."""
+    work = make_plan("-m", "sae.seed=0,1,2")
+    # Of each seed: dictionaries and latents of two networks and of their untrained counterparts.
+    assert stages(work) == {"tokens": 1, "models": 4, "dictionaries": 12, "latents": 12, "scores": 12}
+    comparisons = [report for report in work.reports if report.job_type == "comparison"]
+    made = [{each.path for each in report.made_from} for report in comparisons]
+    assert len({report.outputs or report.key for report in comparisons}) == len(made) == 3
+    shared = set.intersection(*made)
+    assert {path.split("/")[0] for path in shared} == {"tokens", "models"}
+    assert all(other <= shared for one, two in ((0, 1), (0, 2), (1, 2)) for other in [made[one] & made[two]])
+    trainings = [task for task in work.tasks if isinstance(task, TrainDictionaries)]
+    assert len({task.seed for task in trainings}) == 12, "no two start alike"
+
+
+def test_one_network_is_compared_with_itself_through_dictionaries_of_two_seeds(make_plan: MakePlan) -> None:
+    work = make_plan("a=tiny_s0", "b=tiny_s0", "sae_b=tiny", "sae_b.seed=1", "control=none")
+    assert stages(work) == {"tokens": 1, "models": 1, "dictionaries": 2, "latents": 2, "scores": 2}
 
 
 def test_an_untrained_pair_has_no_control_and_is_the_control_of_its_trained_pair(make_plan: MakePlan) -> None:
