@@ -150,6 +150,15 @@ class Hookpoint(NamedTuple):
             )
         return place.module
 
+    def dictionary_folder(self, architecture: str) -> str:
+        """Where a dictionary trained here is written: `layers.3`, as sparsify has it; `layers.3.resid_pre`.
+
+        The second form is of what is no module's output; no module has such a name.
+        """
+        place = self.hugging_face(architecture)
+        block = Hookpoint(HookpointKind.resid_post, self.layer).hugging_face(architecture).module
+        return f"{block}.{self.kind.value}" if place.is_input else place.module
+
     def neighbours(self, n_layers: int) -> tuple["Hookpoint", ...]:
         """The same activation one layer below and above: where an off-by-one would have read.
 

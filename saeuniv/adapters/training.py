@@ -1,32 +1,22 @@
-"""Training dictionaries with sparsify's Trainer: all hookpoints of a model in one pass."""
+"""Training dictionaries: all hookpoints of a model in one pass over a stream of tokens."""
 
-import contextlib
 import hashlib
-import io
-import logging
-import sys
-import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Int
-from torch import Tensor
 
-from saeuniv.adapters.model_folders import load_hf_model
+from saeuniv.adapters.l1_training import train_with_l1
+from saeuniv.adapters.model_folders import load_hf_model, load_tokenizer
+from saeuniv.adapters.sparsify_training import train_with_sparsify
 from saeuniv.adapters.tokens import training_sequences
+from saeuniv.adapters.training_run import TrainingRun, add_taps
 from saeuniv.adapters.training_state import TrainingState
-from saeuniv.config import TrainedSae
+from saeuniv.config import SaeActivation, SaeTrainer, TrainedSae
 from saeuniv.hookpoints import Hookpoint
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
-
-_log = logging.getLogger(__name__)
-
-_FILES = ("cfg.json", "sae.safetensors")
 
 
 def train_dictionaries(
@@ -44,148 +34,67 @@ def train_dictionaries(
     device: str = "cpu",
     checkpoint: Path | None = None,
 ) -> None:
-    """Train one dictionary per hookpoint, into `out/<hookpoint as sparsify names it>` (layers.0, ...).
+    """Train one dictionary per hookpoint, into `out/<Hookpoint.dictionary_folder>` (layers.0, ...).
 
     `seed` decides both the initial dictionaries and the order of the windows. A dictionary trained alone
     equals, byte for byte, the one trained together with others (on one thread). `progress` is called
     with the steps begun and the steps in all. In the folder `checkpoint` the state is kept from which the
-    same call goes on after it was killed, to the same bytes; removing it is the caller's.
+    same call goes on after it was killed, to the same bytes; removing it is the caller's. All is computed
+    in float32, on `device`.
 
     Raises:
-        ValueError: k exceeds the width, too few tokens for a step, or a hookpoint that is no module's output.
+        ValueError: k exceeds the width or (groupmax) does not divide it, too few tokens for a step, a step
+            with nothing but special tokens, or a hookpoint that the model lacks.
     """
     sequences = training_sequences(stream, n_tokens=sae.n_tokens, context_length=context_length, seed=seed)
-    sequences = sequences[
-        : len(sequences) // sae.batch_sequences * sae.batch_sequences
-    ]  # no smaller last step
-    if sae.k > width or not len(sequences):
+    # No smaller last step.
+    sequences = sequences[: len(sequences) // sae.batch_sequences * sae.batch_sequences]
+    excluded = _special_ids(model_folder, revision) if sae.exclude_special else ()
+    _refuse(sae, width, sequences, excluded, context_length)
+    model = load_hf_model(model_folder, revision=revision, device=device)
+    model.requires_grad_(False)
+    model.config.use_cache = False
+    taps = add_taps(model, hookpoints)
+    settings = {"dictionaries": sorted(taps), "width": width, "seed": seed, "device": device}
+    digest = hashlib.sha256(sequences.tobytes()).hexdigest()
+    settings |= {**sae.recipe(), "excluded": excluded, "sequences": [*sequences.shape, digest]}
+    state = TrainingState(checkpoint, settings)
+    run = TrainingRun(model, taps, sequences, excluded, sae, width, seed, progress, state)
+    out.mkdir(parents=True, exist_ok=True)
+    with torch.random.fork_rng():
+        (train_with_l1 if sae.trainer is SaeTrainer.l1 else train_with_sparsify)(run, out)
+
+
+def _special_ids(model_folder: str, revision: str | None) -> tuple[int, ...]:
+    """The ids of bos, eos and pad, as many as the tokenizer has."""
+    tokenizer: Any = load_tokenizer(model_folder, revision)
+    ids = (tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id)
+    return tuple(sorted({int(each) for each in ids if each is not None}))
+
+
+def _refuse(
+    sae: TrainedSae,
+    width: int,
+    sequences: Int[np.ndarray, "sequences context"],
+    excluded: tuple[int, ...],
+    context_length: int,
+) -> None:
+    per_step = sae.batch_sequences * context_length
+    topk = sae.trainer is SaeTrainer.sparsify
+    if (topk and sae.k > width) or not len(sequences):
         raise ValueError(
             f"expected sae.k at most the width and sae.n_tokens of at least one step ("
-            f"{sae.batch_sequences * context_length}), got k={sae.k}, width={width}, n_tokens={sae.n_tokens}."
+            f"{per_step}), got k={sae.k}, width={width}, n_tokens={sae.n_tokens}."
         )
-    model = load_hf_model(model_folder, revision=revision, device=device)
-    model.config.use_cache = False
-    names = [hookpoint.sparsify(model.config.model_type) for hookpoint in hookpoints]
-    out.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out) as scratch, torch.random.fork_rng():
-        windows = _Windows(sequences, sae.batch_sequences, progress)
-        settings = {"dictionaries": sorted(names), "width": width, "seed": seed, "device": device}
-        state = TrainingState(checkpoint, {**settings, **_settings(sae, sequences)})
-        _fit(model, windows, sae, names, width=width, seed=seed, scratch=scratch, state=state)
-        for name in names:
-            _move(Path(scratch, "run", name), out / name)
-
-
-class _Windows(torch.utils.data.Dataset[dict[str, Tensor]]):
-    """The sequences as the Trainer reads them, in order; tells progress once per step."""
-
-    def __init__(
-        self,
-        sequences: Int[np.ndarray, "sequences context"],
-        per_step: int,
-        progress: Callable[[int, int], None],
-    ) -> None:
-        self._ids = torch.from_numpy(sequences.astype(np.int64))
-        self._per_step = per_step
-        self._progress = progress
-        # The Trainer runs with its prints swallowed; progress is shown where it would be without.
-        self._streams = sys.stdout, sys.stderr
-        self.before_step: Callable[[int], None] = lambda _step: None
-        """Called with the number of steps done, when the Trainer is about to begin the next."""
-
-    def __len__(self) -> int:
-        return len(self._ids)
-
-    def __getitem__(self, index: int) -> dict[str, Tensor]:
-        if index % self._per_step == 0:
-            out, err = self._streams
-            with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-                self.before_step(index // self._per_step)
-                self._progress(index // self._per_step + 1, len(self) // self._per_step)
-        return {"input_ids": self._ids[index]}
-
-    def select(self, indices: range) -> "torch.utils.data.Subset[dict[str, Tensor]]":
-        """What the Trainer asks for when it does not begin with the first step."""
-        return torch.utils.data.Subset(self, indices)
-
-
-def _settings(sae: TrainedSae, sequences: Int[np.ndarray, "sequences context"]) -> dict[str, object]:
-    digest = hashlib.sha256(sequences.tobytes()).hexdigest()
-    recipe = {name: getattr(sae, name) for name in ("k", "batch_sequences", "warmup_steps")}
-    return {**recipe, "sequences": [*sequences.shape, digest]}
-
-
-def _move(trained: Path, folder: Path) -> None:
-    folder.mkdir(exist_ok=True)
-    for file in _FILES:
-        (trained / file).replace(folder / file)
-    # safetensors makes files that only their owner can read; a store may be shared.
-    (folder / _FILES[1]).chmod((folder / _FILES[0]).stat().st_mode)
-
-
-def _fit(
-    model: "PreTrainedModel",
-    windows: _Windows,
-    sae: TrainedSae,
-    names: list[str],
-    *,
-    width: int,
-    seed: int,
-    scratch: str,
-    state: TrainingState,
-) -> None:
-    with contextlib.redirect_stdout(io.StringIO()):  # sparsify prints when it is imported
-        from sparsify import SparseCoderConfig, TrainConfig, Trainer
-
-    config = TrainConfig(
-        SparseCoderConfig(num_latents=width, k=sae.k),
-        batch_size=sae.batch_sequences,
-        optimizer="signum",
-        lr_warmup_steps=sae.warmup_steps,
-        hookpoints=list(names),
-        init_seeds=[seed],
-        log_to_wandb=False,
-        save_dir=scratch,
-        run_name="run",
-        save_every=sys.maxsize,  # only at the end: it saves the optimizer's state as well
-    )
-    # The Trainer asks of a dataset no more than a length and items; it has no switch for its prints and bar.
-    dataset: Any = windows
-    precision = torch.get_float32_matmul_precision()
-    resumed = state.read()
-    if resumed is not None:
-        _log.info("dictionaries: going on after step %d", resumed["step"])
-    try:
-        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-            trainer = Trainer(config, dataset, model)
-            if resumed is not None:
-                _restore(trainer, resumed)
-            windows.before_step = lambda step: state.write(lambda: _state(trainer)) if step else None
-            trainer.fit()
-    finally:
-        # The Trainer lets matrix products be rounded (TF32) for the whole process.
-        torch.set_float32_matmul_precision(precision)
-
-
-# The Trainer's own save and load_state are not exact: they pass through the optimizer's averaged weights,
-# which rounds, and load those as the weights that are stepped from. The loop draws no random numbers.
-def _state(trainer: Any) -> dict[str, Any]:
-    """All that changes from step to step; between two steps, nothing else is in flight."""
-    return {
-        "step": trainer.global_step,
-        "saes": {name: sae.state_dict() for name, sae in trainer.saes.items()},
-        "optimizers": [optimizer.state_dict() for optimizer in trainer.optimizers],
-        "schedulers": [scheduler.state_dict() for scheduler in trainer.lr_schedulers],
-        "num_tokens_since_fired": trainer.num_tokens_since_fired,
-    }
-
-
-def _restore(trainer: Any, state: dict[str, Any]) -> None:
-    trainer.global_step = state["step"]
-    for name, sae in trainer.saes.items():
-        sae.load_state_dict(state["saes"][name])
-        trainer.num_tokens_since_fired[name].copy_(state["num_tokens_since_fired"][name])
-    for optimizer, each in zip(trainer.optimizers, state["optimizers"], strict=True):
-        optimizer.load_state_dict(each)
-    for scheduler, each in zip(trainer.lr_schedulers, state["schedulers"], strict=True):
-        scheduler.load_state_dict(each)
+    if topk and sae.activation is SaeActivation.groupmax and width % sae.k:
+        raise ValueError(
+            f"expected a width that sae.k={sae.k} groups share evenly (groupmax), got width={width}."
+        )
+    trained_on = np.isin(sequences, excluded, invert=True).reshape(-1, per_step)
+    n_empty = len(trained_on) - int(np.count_nonzero(trained_on.any(axis=1)))
+    if n_empty:
+        raise ValueError(
+            f"expected tokens to train on in every step, got nothing but special tokens (ids "
+            f"{', '.join(map(str, excluded))}) in {n_empty} of {len(trained_on)} steps. Check the text, "
+            f"or set sae.exclude_special=false."
+        )

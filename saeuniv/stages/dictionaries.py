@@ -82,7 +82,7 @@ class TrainDictionaries(Task):
             share = (time.monotonic() - started) / len(missing)
             for hookpoint, output in missing.items():
                 with self.store.publish(output, seconds=share) as folder:
-                    trained = scratch / hookpoint.sparsify(self.model.architecture)
+                    trained = scratch / hookpoint.dictionary_folder(self.model.architecture)
                     for file in sorted(trained.iterdir()):
                         shutil.copyfile(file, folder / file.name)
         for key in {rest.key, self.key}:  # the latter's may be left of a kill between two publications

@@ -1,20 +1,27 @@
-"""Dictionaries by sparsify's Trainer."""
+"""Dictionaries trained here, by sparsify's Trainer and by ours."""
 
 import json
 import sys
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from saeuniv.adapters import training_state
+from saeuniv.adapters import training, training_state
 from saeuniv.adapters.dictionary import load_dictionary
+from saeuniv.adapters.language_model import load_language_model
+from saeuniv.adapters.model_folders import load_hf_model, load_tokenizer
+from saeuniv.adapters.tokens import training_sequences
 from saeuniv.adapters.training import train_dictionaries
-from saeuniv.config import TinySae
+from saeuniv.adapters.training_run import add_taps
+from saeuniv.config import SaeActivation, SaeTrainer, TinySae
 from saeuniv.hookpoints import Hookpoint, HookpointKind
 
 STREAM = np.random.default_rng(0).integers(0, 257, 3000).astype(np.int32)
 SAE = TinySae(n_tokens=2048, batch_sequences=8, k=4)
+L1 = TinySae(trainer=SaeTrainer.l1, l1_coefficient=0.5, n_tokens=2048, batch_sequences=8, warmup_steps=4)
 POST = [Hookpoint(HookpointKind.resid_post, layer) for layer in range(3)]
 
 
@@ -51,10 +58,11 @@ def test_only_the_two_files_of_each_dictionary_are_left(model_folders, tmp_path)
     assert (cfg["d_in"], cfg["num_latents"], cfg["k"]) == (16, 32, 4)
 
 
-def test_a_dictionary_trained_alone_equals_the_one_trained_with_others(model_folders, tmp_path):
-    together = _train(model_folders["gpt_neox"], tmp_path / "together")
+@pytest.mark.parametrize("sae", [SAE, L1], ids=["sparsify", "l1"])
+def test_a_dictionary_trained_alone_equals_the_one_trained_with_others(model_folders, tmp_path, sae):
+    together = _train(model_folders["gpt_neox"], tmp_path / "together", sae=sae)
     for hookpoint in POST:
-        alone = _train(model_folders["gpt_neox"], tmp_path / str(hookpoint), [hookpoint])
+        alone = _train(model_folders["gpt_neox"], tmp_path / str(hookpoint), [hookpoint], sae=sae)
         assert len(alone) == 2 and alone.items() <= together.items()
 
 
@@ -69,10 +77,11 @@ def test_the_global_generator_does_not_enter_and_is_left_alone(model_folders, tm
     assert torch.get_float32_matmul_precision() == "highest"
 
 
-def test_another_seed_gives_another_dictionary(model_folders, tmp_path):
-    first = _train(model_folders["gpt_neox"], tmp_path / "first", POST[:1])
-    other = _train(model_folders["gpt_neox"], tmp_path / "other", POST[:1], seed=4)
-    assert first["layers.0/sae.safetensors"] != other["layers.0/sae.safetensors"]
+@pytest.mark.parametrize("sae", [SAE, L1], ids=["sparsify", "l1"])
+def test_another_seed_gives_another_dictionary(model_folders, tmp_path, sae):
+    first = _train(model_folders["gpt_neox"], tmp_path / "first", POST[:1], sae=sae)
+    other = _train(model_folders["gpt_neox"], tmp_path / "other", POST[:1], seed=4, sae=sae)
+    assert {name for name in first if first[name] != other[name]} == set(first) - {"layers.0/cfg.json"}
 
 
 def test_the_hookpoints_of_gpt2_go_by_its_own_names(model_folders, tmp_path):
@@ -112,9 +121,139 @@ def test_a_k_above_the_width_and_too_few_tokens_are_refused(model_folders, tmp_p
         _train(model_folders["gpt_neox"], tmp_path, sae=sae)
 
 
-def test_a_hookpoint_that_is_no_modules_output_is_refused(model_folders, tmp_path):
-    with pytest.raises(ValueError, match=r"resid_pre\[1\]: expected the output of a module"):
-        _train(model_folders["gpt_neox"], tmp_path, [Hookpoint(HookpointKind.resid_pre, 1)])
+def test_by_default_the_embedded_dictionaries_are_what_sparsifys_trainer_makes_of_them(
+    model_folders, tmp_path
+):
+    """Options that came later (groupmax, excluded tokens, other hookpoints, float32) change no byte."""
+    from sparsify import SparseCoderConfig, TrainConfig, Trainer
+
+    sequences = training_sequences(STREAM, n_tokens=SAE.n_tokens, context_length=16, seed=3)
+    config = TrainConfig(
+        SparseCoderConfig(num_latents=32, k=4),
+        batch_size=8,
+        hookpoints=["layers.0", "layers.2"],
+        init_seeds=[3],
+        log_to_wandb=False,
+        save_dir=str(tmp_path),
+        run_name="by_hand",
+    )
+    windows: Any = [{"input_ids": torch.from_numpy(ids).long()} for ids in sequences]
+    Trainer(config, windows, load_hf_model(str(model_folders["gpt_neox"]))).fit()
+    files = _train(model_folders["gpt_neox"], tmp_path / "ours", [POST[0], POST[2]])
+    assert files == {name: (tmp_path / "by_hand" / name).read_bytes() for name in files}
+    assert len(files) == 4
+    # Their artifact keys are those of old, too.
+    assert TinySae().recipe() == {
+        "trainer": "sparsify/signum",
+        "k": 8,
+        "n_tokens": 300_000,
+        "batch_sequences": 16,
+        "warmup_steps": 20,
+    }
+
+
+@pytest.mark.parametrize("sae", [SAE, L1], ids=["sparsify", "l1"])
+def test_special_tokens_are_left_out_of_training(model_folders, tmp_path, sae, monkeypatch):
+    """The last token of a sequence changes no activation but its own: left out, it does not matter which."""
+    ids = np.where(np.isin(STREAM, (0, 7)), 1, STREAM)
+    found: dict[tuple[bool, int], dict[str, bytes]] = {}
+    for special in (0, 7):
+        ids[15::16] = special
+        monkeypatch.setattr(sys.modules[__name__], "STREAM", ids)
+        for excluded in (False, True):
+            with monkeypatch.context() as patch:
+                if special == 7:
+                    patch.setattr(training, "_special_ids", lambda _folder, _revision: (0, 7))
+                out = tmp_path / f"{special}{excluded}"
+                recipe = replace(sae, exclude_special=excluded)
+                found[excluded, special] = _train(model_folders["gpt_neox"], out, POST[:1], sae=recipe)
+    assert found[True, 0] == found[True, 7]
+    assert len({str(files) for files in found.values()}) == 3
+
+
+def test_the_special_tokens_are_bos_eos_and_pad(model_folders, tmp_path):
+    special_ids = training._special_ids
+    assert special_ids(str(model_folders["gpt2"]), None) == (0,)
+    tokenizer = load_tokenizer(str(model_folders["gpt2"]))
+    tokenizer.bos_token, tokenizer.pad_token = "a", None
+    tokenizer.save_pretrained(tmp_path)
+    assert special_ids(str(tmp_path), None) == (0, tokenizer.convert_tokens_to_ids("a"))
+
+
+INPUTS = [Hookpoint(HookpointKind.resid_pre, 1), Hookpoint(HookpointKind.neurons, 0)]
+
+
+@pytest.mark.parametrize("architecture", ["gpt_neox", "gpt2", "llama"])
+@pytest.mark.parametrize("sae", [SAE, L1], ids=["sparsify", "l1"])
+def test_what_is_no_modules_output_can_be_trained_on(model_folders, tmp_path, architecture, sae):
+    """resid_pre[1] is resid_post[0]; neurons are as wide as the MLP is inside."""
+    folder = model_folders[architecture]
+    block = "h" if architecture == "gpt2" else "layers"
+    mid = [] if architecture == "gpt_neox" else [Hookpoint(HookpointKind.resid_mid, 2)]
+    places = [POST[0], *INPUTS, *mid]
+    together = _train(folder, tmp_path / "together", places, sae=sae)
+    names = {
+        f"{block}.0",
+        f"{block}.1.resid_pre",
+        f"{block}.0.neurons",
+        *(f"{block}.2.resid_mid" for _ in mid),
+    }
+    assert {name.split("/")[0] for name in together} == names
+    weights = next(name for name in together if name.startswith(f"{block}.0/") and "safetensors" in name)
+    assert together[weights] == together[weights.replace(f"{block}.0/", f"{block}.1.resid_pre/")]
+    neurons = json.loads(together[f"{block}.0.neurons/cfg.json"])
+    assert neurons["d_in"] == (64 if architecture == "gpt2" else 32)
+    for each in places:
+        alone = _train(folder, tmp_path / str(each), [each], sae=sae)
+        assert len(alone) == 2 and alone.items() <= together.items()
+
+
+@pytest.mark.parametrize("architecture", ["gpt2", "llama"])
+def test_taps_read_what_the_encoder_of_latents_reads(model_folders, architecture):
+    """Dictionaries see in training what they are given afterwards, whatever the hookpoint."""
+    folder = str(model_folders[architecture])
+    places = [Hookpoint(kind, layer) for kind in HookpointKind for layer in (0, 2)]
+    model = load_hf_model(folder)
+    seen: dict[Hookpoint, torch.Tensor] = {}
+    for name, place in add_taps(model, places).items():
+
+        def hook(_module, _inputs, output, place=place):
+            seen[place] = output[0] if isinstance(output, tuple) else output
+
+        model.base_model.get_submodule(name).register_forward_hook(hook)
+    ids = torch.from_numpy(STREAM[:32]).long()[None]
+    with torch.inference_mode():
+        model(ids)
+    expected = load_language_model(folder).activations(ids, places)
+    assert seen.keys() == expected.keys() and len(seen) == 12
+    for place in places:
+        torch.testing.assert_close(seen[place], expected[place], rtol=1e-5, atol=1e-5, msg=str(place))
+
+
+def test_a_hookpoint_that_the_model_lacks_is_refused(model_folders, tmp_path):
+    with pytest.raises(
+        ValueError, match=r"resid_post\[3\], for which it has no module layers.3. Choose layers"
+    ):
+        _train(model_folders["gpt_neox"], tmp_path, [Hookpoint(HookpointKind.resid_post, 3)])
+
+
+def test_groupmax_keeps_one_latent_of_each_group(model_folders, tmp_path):
+    sae = replace(SAE, activation=SaeActivation.groupmax)
+    files = _train(model_folders["gpt_neox"], tmp_path, POST[:1], sae=sae)
+    assert json.loads(files["layers.0/cfg.json"])["activation"] == "groupmax"
+    encoded = load_dictionary(tmp_path / "layers.0").encode(torch.randn(50, 16))
+    rows = np.repeat(np.arange(50), encoded.counts)
+    assert len(set(zip(rows, encoded.indices // 8, strict=True))) == len(rows) > 50
+    with pytest.raises(
+        ValueError, match=r"a width that sae.k=5 groups share evenly \(groupmax\), got width=32"
+    ):
+        _train(model_folders["gpt_neox"], tmp_path, POST[:1], sae=replace(sae, k=5))
+
+
+def test_a_step_of_nothing_but_special_tokens_is_refused(model_folders, tmp_path, monkeypatch):
+    monkeypatch.setattr("tests.adapters.test_training.STREAM", np.zeros(3000, np.int32))
+    with pytest.raises(ValueError, match=r"nothing but special tokens \(ids 0\) in 16 of 16 steps"):
+        _train(model_folders["gpt_neox"], tmp_path, sae=replace(SAE, exclude_special=True))
 
 
 class Interrupted:
@@ -137,25 +276,40 @@ def at_every_step(monkeypatch):
     monkeypatch.setattr(training_state, "PAUSE_PER_WRITE", 0)
 
 
-def test_a_training_interrupted_again_and_again_gives_the_same_bytes(model_folders, tmp_path, at_every_step):
-    whole = _train(model_folders["gpt_neox"], tmp_path / "whole")
+@pytest.mark.parametrize("sae", [SAE, L1], ids=["sparsify", "l1"])
+def test_a_training_interrupted_again_and_again_gives_the_same_bytes(
+    model_folders, tmp_path, at_every_step, sae
+):
+    whole = _train(model_folders["gpt_neox"], tmp_path / "whole", sae=sae)
     checkpoint = tmp_path / "checkpoint"
     begun: list[int] = []
     for last in (1, 2, 9, 9, 16):
         interrupted = Interrupted(last)
         with pytest.raises(SystemExit):
             _train(
-                model_folders["gpt_neox"], tmp_path / "killed", progress=interrupted, checkpoint=checkpoint
+                model_folders["gpt_neox"],
+                tmp_path / "killed",
+                sae=sae,
+                progress=interrupted,
+                checkpoint=checkpoint,
             )
         begun.append(interrupted.heard[0])
     rest = Interrupted()
     out = tmp_path / "resumed"
-    assert _train(model_folders["gpt_neox"], out, progress=rest, checkpoint=checkpoint) == whole
+    assert _train(model_folders["gpt_neox"], out, sae=sae, progress=rest, checkpoint=checkpoint) == whole
     assert (begun, rest.heard) == ([1, 1, 2, 9, 9], [16])
 
 
 @pytest.mark.parametrize(
-    "other", [{"seed": 4}, {"hookpoints": POST[:1]}, {"sae": TinySae(n_tokens=2048, batch_sequences=8, k=5)}]
+    "other",
+    [
+        {"seed": 4},
+        {"hookpoints": POST[:1]},
+        {"sae": replace(SAE, k=5)},
+        {"sae": replace(SAE, activation=SaeActivation.groupmax)},
+        {"sae": replace(SAE, exclude_special=True)},
+        {"sae": L1},
+    ],
 )
 def test_a_training_of_other_settings_starts_from_zero(model_folders, tmp_path, at_every_step, caplog, other):
     checkpoint = tmp_path / "checkpoint"

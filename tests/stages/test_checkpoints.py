@@ -3,7 +3,7 @@
 import pickle
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,12 +13,12 @@ import torch
 from safetensors.numpy import save_file
 
 from saeuniv.adapters import training_state
-from saeuniv.config import TinyModel, TinySae
+from saeuniv.config import SaeTrainer, TinyModel, TinySae
 from saeuniv.hookpoints import Hookpoint, HookpointKind
 from saeuniv.stages.dictionaries import TrainDictionaries
 from saeuniv.stages.models import TrainTinyModel
 from saeuniv.stages.task import DictionaryReference, ModelReference, Task
-from saeuniv.store import Kind, Store, artifact
+from saeuniv.store import Artifact, Kind, Store, artifact
 
 SPEC = TinyModel(seed=0, d_model=16, n_layers=2, context_length=16, steps=12, batch_sequences=4)
 SAE = TinySae(n_tokens=12 * 4 * 16, batch_sequences=4, k=4)
@@ -26,20 +26,28 @@ N_STEPS = 12
 TEXT = artifact(Kind.tokens, {"text": "noise"})
 MODEL = artifact(Kind.models, {"seed": 0})
 LAYERS = [artifact(Kind.dictionaries, {"layer": layer}) for layer in range(2)]
+L1_LAYERS = [artifact(Kind.dictionaries, {"layer": layer, "trainer": "l1"}) for layer in range(2)]
 
 
 def models_task(root: Path) -> Task:
     return TrainTinyModel(root, (TEXT,), (MODEL,), 1.0, SPEC, TEXT)
 
 
-def dictionaries_task(root: Path) -> Task:
+L1 = TinySae(trainer=SaeTrainer.l1, n_tokens=12 * 4 * 16, batch_sequences=4, warmup_steps=2)
+
+
+def dictionaries_task(root: Path, sae: TinySae = SAE, made: Sequence[Artifact] = LAYERS) -> Task:
     model = ModelReference("m", "gpt_neox", 2, MODEL.key, MODEL, "", None)
     references = tuple(
-        DictionaryReference(Hookpoint(HookpointKind.resid_post, layer), SAE, 32, each.key, each, "")
-        for layer, each in enumerate(LAYERS)
+        DictionaryReference(Hookpoint(HookpointKind.resid_post, layer), sae, 32, each.key, each, "")
+        for layer, each in enumerate(made)
     )
-    inputs, outputs = (TEXT, MODEL), tuple(LAYERS)
-    return TrainDictionaries(root, inputs, outputs, 1.0, model, TEXT, SAE, references, 3, 16)
+    inputs, outputs = (TEXT, MODEL), tuple(made)
+    return TrainDictionaries(root, inputs, outputs, 1.0, model, TEXT, sae, references, 3, 16)
+
+
+def l1_task(root: Path) -> Task:
+    return dictionaries_task(root, L1, L1_LAYERS)
 
 
 class Whole(NamedTuple):
@@ -54,7 +62,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Whole:
     torch.set_num_threads(1)
     store = Store(tmp_path_factory.mktemp("whole"))
     put_text(store)
-    for task in (models_task(store.root), dictionaries_task(store.root)):
+    for task in (models_task(store.root), dictionaries_task(store.root), l1_task(store.root)):
         task(lambda _done, _of: None)
     assert not (store.root / "checkpoints").exists(), "a training of seconds writes no state"
     return Whole(store, digests(store))
@@ -84,7 +92,7 @@ def put_model(store: Store, whole: Whole) -> None:
 
 
 def digests(store: Store) -> dict[str, str]:
-    return {each.path: store.digest(each) for each in (MODEL, *LAYERS)}
+    return {each.path: store.digest(each) for each in (MODEL, *LAYERS, *L1_LAYERS) if store.exists(each)}
 
 
 def kept(store: Store) -> list[str]:
@@ -108,11 +116,11 @@ def steps(task: Task, last: int | None = None) -> list[int]:
     return heard
 
 
-@pytest.mark.parametrize("make", [models_task, dictionaries_task])
+@pytest.mark.parametrize("make", [models_task, dictionaries_task, l1_task])
 def test_what_was_interrupted_twice_is_published_as_if_it_had_not_been(
     make: Callable[[Path], Task], whole: Whole, store: Store
 ) -> None:
-    if make is dictionaries_task:
+    if make is not models_task:
         put_model(store, whole)
     task = make(store.root)
     assert steps(task, last=3) == [1, 2, 3]
@@ -125,9 +133,12 @@ def test_what_was_interrupted_twice_is_published_as_if_it_had_not_been(
     assert list((store.root / "checkpoints").iterdir()) == []
 
 
-def test_dictionaries_killed_while_their_state_was_being_written_go_on(whole: Whole, store: Store) -> None:
+@pytest.mark.parametrize("make", [dictionaries_task, l1_task])
+def test_dictionaries_killed_while_their_state_was_being_written_go_on(
+    make: Callable[[Path], Task], whole: Whole, store: Store
+) -> None:
     put_model(store, whole)
-    task = dictionaries_task(store.root)
+    task = make(store.root)
     file = store.root / "task"
     file.write_bytes(pickle.dumps(task))
     script = (
@@ -149,7 +160,7 @@ def test_dictionaries_killed_while_their_state_was_being_written_go_on(whole: Wh
     assert (left.endswith(".tmp"), state) == (True, "state.pt")
     # Eight steps were done when it was killed; the eighth was not yet in a state.
     assert steps(task) == [8, 9, 10, 11, 12]
-    assert {each.path: store.digest(each) for each in LAYERS}.items() <= whole.digests.items()
+    assert {each.path: store.digest(each) for each in task.outputs}.items() <= whole.digests.items()
     assert list((store.root / "checkpoints").iterdir()) == []
 
 
@@ -166,11 +177,11 @@ def test_where_other_dictionaries_are_missing_the_state_does_not_apply(
     assert list((store.root / "checkpoints").iterdir()) == []
 
 
-@pytest.mark.parametrize("make", [models_task, dictionaries_task])
+@pytest.mark.parametrize("make", [models_task, dictionaries_task, l1_task])
 def test_a_damaged_state_is_named_and_the_training_starts_from_zero(
     make: Callable[[Path], Task], whole: Whole, store: Store, caplog: pytest.LogCaptureFixture
 ) -> None:
-    if make is dictionaries_task:
+    if make is not models_task:
         put_model(store, whole)
     steps(make(store.root), last=9)
     (file,) = (store.root / "checkpoints").glob("*/state.pt")
