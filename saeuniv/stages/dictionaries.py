@@ -27,6 +27,8 @@ class TrainDictionaries(Task):
     dictionaries: tuple[DictionaryReference, ...]
     seed: int
     context_length: int
+    device: str = "cpu"
+    """Where it is trained, in float32 anywhere; in no key."""
 
     @property
     def label(self) -> str:
@@ -77,6 +79,7 @@ class TrainDictionaries(Task):
                 out=scratch,
                 progress=progress,
                 revision=self.model.revision,
+                device=self.device,
                 checkpoint=self.store.checkpoint(rest.key),
             )
             share = (time.monotonic() - started) / len(missing)

@@ -4,6 +4,7 @@ import pickle
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -36,7 +37,7 @@ def models_task(root: Path) -> Task:
 L1 = TinySae(trainer=SaeTrainer.l1, n_tokens=12 * 4 * 16, batch_sequences=4, warmup_steps=2)
 
 
-def dictionaries_task(root: Path, sae: TinySae = SAE, made: Sequence[Artifact] = LAYERS) -> Task:
+def dictionaries_task(root: Path, sae: TinySae = SAE, made: Sequence[Artifact] = LAYERS) -> TrainDictionaries:
     model = ModelReference("m", "gpt_neox", 2, MODEL.key, MODEL, "", None)
     references = tuple(
         DictionaryReference(Hookpoint(HookpointKind.resid_post, layer), sae, 32, each.key, each, "")
@@ -192,3 +193,10 @@ def test_a_damaged_state_is_named_and_the_training_starts_from_zero(
     assert steps(task) == list(range(1, N_STEPS + 1))
     assert f"{file} is not used: its bytes are not those that were written." in caplog.text
     assert {each.path: store.digest(each) for each in task.outputs}.items() <= whole.digests.items()
+
+
+def test_dictionaries_are_trained_on_the_device_of_their_task(whole: Whole, store: Store) -> None:
+    put_model(store, whole)
+    task = replace(dictionaries_task(store.root), device="no_such")
+    with pytest.raises(RuntimeError, match="no_such"):
+        steps(task)
