@@ -22,7 +22,7 @@ def commit_of(name: str) -> str:
 
 
 class FakeHub:
-    """Repositories as commits of files; branches point at commits."""
+    """Repositories as commits of files; branches point at commits. Data sets are datasets/owner/name."""
 
     def __init__(self, endpoint: str, cache: Path) -> None:
         self.endpoint, self.cache = endpoint, cache
@@ -108,13 +108,19 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self, verb: str) -> None:
         path = urllib.parse.unquote(urllib.parse.urlsplit(self.path).path).strip("/").split("/")
         match path:
-            case ["api", "models", owner, name, "revision", revision]:
-                self._noted(f"LIST {owner}/{name} {revision}")
-                self._list(f"{owner}/{name}", revision)
-            case ["api", "models", owner, name, "auth-check"]:
-                self._noted(f"AUTH {owner}/{name}")
-                if not self._refused(f"{owner}/{name}", files=True):
+            case ["api", ("models" | "datasets") as kind, owner, name, "revision", revision]:
+                repository = _repository(kind, owner, name)
+                self._noted(f"LIST {repository} {revision}")
+                self._list(repository, revision)
+            case ["api", ("models" | "datasets") as kind, owner, name, "auth-check"]:
+                repository = _repository(kind, owner, name)
+                self._noted(f"AUTH {repository}")
+                if not self._refused(repository, files=True):
                     self._send(200, b"{}")
+            case ["datasets", owner, name, "resolve", revision, *file]:
+                repository = _repository("datasets", owner, name)
+                self._noted(f"{verb} {repository} {revision} {'/'.join(file)}")
+                self._file(repository, revision, "/".join(file))
             case [owner, name, "resolve", revision, *file]:
                 self._noted(f"{verb} {owner}/{name} {revision} {'/'.join(file)}")
                 self._file(f"{owner}/{name}", revision, "/".join(file))
@@ -176,3 +182,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         if self.command == "GET":
             self.wfile.write(content)
+
+
+def _repository(kind: str, owner: str, name: str) -> str:
+    return f"datasets/{owner}/{name}" if kind == "datasets" else f"{owner}/{name}"

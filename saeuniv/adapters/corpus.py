@@ -1,37 +1,17 @@
-"""Text as documents: the embedded corpus, plain-text files, and the split by document (no torch)."""
+"""Text as documents, and the split by document (no torch)."""
 
-import ast
 import hashlib
-import importlib.util
 import os
 import platform
-import sysconfig
-import warnings
-from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from saeuniv.config import Data, Documents, StdlibData, TextData
-
-# Test suites and bundled applications: their text is not documentation, and distributions leave them out.
-_NOT_DOCUMENTATION = frozenset({"site-packages", "dist-packages", "test", "tests", "idlelib", "lib2to3"})
-# A docstring of a line or less says little beyond the name it belongs to.
-_MIN_DOCSTRING_CHARACTERS = 80
-_SUFFIXES = frozenset({".txt", ".md"})
-_NO_SOURCES = (
-    "data=stdlib: expected the standard library with its sources and pydoc_data, found none beside {python}; "
-    "some distributions strip them. Use a complete Python, or choose data=text data.path=<file or folder>."
-)
-
-
-class Document(NamedTuple):
-    """One text; no sequence spans two documents, and the split is by document."""
-
-    name: str
-    text: str
-    sha256: str
-    """Of the text as UTF-8."""
+from saeuniv.adapters.documents import Document, document, documents_of
+from saeuniv.adapters.hub_text import HubText, hub_text
+from saeuniv.adapters.records import SUFFIXES, TextFile, is_text
+from saeuniv.adapters.stdlib_text import stdlib_sources, stdlib_texts
+from saeuniv.config import Data, FileData, HubData, StdlibData, TextData
 
 
 class Corpus(NamedTuple):
@@ -48,161 +28,108 @@ class Corpus(NamedTuple):
 def fingerprint(data: Data) -> str:
     """What stands for the text in a store key: a hash of the source files' bytes, parsing nothing.
 
-    For the standard library the Python version enters too, because it decides how sources are parsed.
+    For the standard library the Python version enters too, because it decides how sources are parsed. Of
+    a data set of the hub its commit and the names of the files: they need not be here yet.
 
     Raises:
         ValueError: the text is missing.
     """
+    if isinstance(data, HubData):
+        return hashlib.sha256("\0".join(map(str, _named(data))).encode()).hexdigest()
     digest = hashlib.sha256()
     if isinstance(data, StdlibData):
         digest.update(platform.python_version().encode())
-    for name, path in _sources(data):
-        digest.update(name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
+        sources = stdlib_sources()
+    else:
+        sources = [(file.name, file.path) for file in text_files(data)]
+    for name, path in sources:
+        with path.open("rb") as file:
+            digest.update(name.encode() + b"\0" + hashlib.file_digest(file, "sha256").digest())
     return digest.hexdigest()
 
 
-def read_corpus(data: Data) -> Corpus:
+def read_corpus(data: Data, hub: HubText | None = None) -> Corpus:
     """The documents of a text source, without duplicates, the first `held_out` of them held out.
 
     Documents stand in the order of sha256(text), so that the split depends on nothing else
-    (docs/statistics.md A); the number held out is rounded, and at least one.
+    (docs/statistics.md A); the number held out is rounded, and at least one. With `max_documents` these
+    are the first ones of the source. `hub`: the files of a data set of the hub, where they are chosen.
 
     Raises:
-        ValueError: the text is missing, empty or not UTF-8.
+        ValueError: the text is missing, empty or not UTF-8, or a record is not as configured.
     """
-    read = _stdlib_texts if isinstance(data, StdlibData) else _file_texts
+    limit = data.max_documents if isinstance(data, FileData) else None
     distinct: dict[str, Document] = {}
-    for name, text in read(data):
-        sha256 = hashlib.sha256(text.encode()).hexdigest()
-        distinct.setdefault(sha256, Document(name, text, sha256))
+    for each in _documents(data, hub):
+        distinct.setdefault(each.sha256, each)
+        if len(distinct) == limit:
+            break
     if not distinct:
-        raise ValueError(f"{_where(data)}: expected text, got none.")
+        raise ValueError(f"{where_of(data)}: expected text, got none.")
     documents = tuple(distinct[sha256] for sha256 in sorted(distinct))
     n_held_out = max(1, round(data.held_out * len(documents)))
-    digest = hashlib.sha256("".join(document.sha256 for document in documents).encode())
+    digest = hashlib.sha256("".join(each.sha256 for each in documents).encode())
     return Corpus(documents[n_held_out:], documents[:n_held_out], digest.hexdigest())
 
 
-def text_faults(data: Data) -> tuple[str, ...]:
-    """What is wrong with a text source as far as can be seen without a tokenizer, as sentences.
+def text_files(data: Data) -> list[TextFile]:
+    """The files of a text source on this machine, in the order of their names; a hub's are fetched.
 
-    Missing, empty or binary files, and text too short for one sequence: a token covers at least one
-    byte, so a document of fewer bytes than `context_length` cannot hold a sequence.
+    Raises:
+        ValueError: there are none.
     """
-    where = _where(data)
-    try:
-        sources = _sources(data)
-    except ValueError as error:
-        return (str(error),)
-    if not isinstance(data, TextData):
-        return ()
-    faults: list[str] = []
-    longest = 0
-    for _, path in sources:
-        content = path.read_bytes()
-        try:
-            content.decode("utf-8")
-        except UnicodeDecodeError as error:
-            faults.append(f"{where}: expected UTF-8 text, got a file that is not: {path} ({error.reason}).")
-            continue
-        if b"\0" in content:
-            faults.append(f"{where}: expected plain text, got a binary file (NUL bytes): {path}.")
-        documents = content.splitlines() if data.document is Documents.line else [content]
-        longest = max(longest, max(map(len, documents), default=0))
-    if not faults and not longest:
-        faults.append(f"{where}: expected text, got only empty files.")
-    elif not faults and longest < data.context_length:
-        faults.append(
-            f"{where}: expected a document of at least one sequence "
-            f"(data.context_length={data.context_length} tokens), got at most {longest} bytes in a "
-            f"{data.document.value}. Give longer text, choose data.document=file, or lower "
-            f"data.context_length."
-        )
-    return tuple(faults)
-
-
-def _where(data: Data) -> str:
-    return f"data.path={data.path}" if isinstance(data, TextData) else "data=stdlib"
-
-
-def _sources(data: Data) -> list[tuple[str, Path]]:
-    """The files read, with the names they go by, in the order of the names."""
     match data:
-        case StdlibData():
-            root = Path(sysconfig.get_path("stdlib"))
-            sources = _files(root, frozenset({".py"}))
-            if importlib.util.find_spec("pydoc_data.topics") is None or not sources:
-                raise ValueError(_NO_SOURCES.format(python=root))
-            return sources
+        case HubData():
+            return hub_text(data).text_files()
         case TextData():
-            path = Path(data.path).expanduser()
-            if path.is_file():
-                return [(path.name, path)]
-            sources = _files(path, _SUFFIXES)
-            if not sources:
-                found = "a folder without them" if path.is_dir() else f"nothing at {path.resolve()}"
-                raise ValueError(
-                    f"data.path={data.path}: expected a text file, or a folder with *.txt or *.md files, "
-                    f"found {found}."
-                )
-            return sources
+            return _local_files(data)
         case _:
-            raise ValueError(f"data: expected stdlib or text, got {type(data).__name__}.")
+            raise ValueError(f"data: expected stdlib, text or hub, got {type(data).__name__}.")
 
 
-def _files(root: Path, suffixes: frozenset[str]) -> list[tuple[str, Path]]:
-    """Pruned while walking: a Python installation's site-packages can hold 100,000 files."""
-    paths: list[Path] = []
-    pruned = _NOT_DOCUMENTATION if ".py" in suffixes else frozenset[str]()
-    for folder, folders, files in os.walk(root):
-        folders[:] = [name for name in folders if name not in pruned]
-        paths += [Path(folder, name) for name in files if Path(name).suffix in suffixes]
-    return sorted((path.relative_to(root).as_posix(), path) for path in paths)
+def where_of(data: Data) -> str:
+    """The configuration key and value that name the text, for messages."""
+    match data:
+        case TextData():
+            return f"data.path={data.path}"
+        case HubData():
+            return f"data.name={data.name}"
+        case _:
+            return "data=stdlib"
 
 
-def _file_texts(data: Data) -> Iterator[tuple[str, str]]:
-    by_line = isinstance(data, TextData) and data.document is Documents.line
-    for name, path in _sources(data):
-        text = path.read_text("utf-8")
-        if not by_line:
-            yield name, text
-            continue
-        for number, line in enumerate(text.splitlines(), 1):
-            if line.strip():
-                yield f"{name}:{number}", line
-
-
-def _stdlib_texts(data: Data) -> Iterator[tuple[str, str]]:
-    from pydoc_data.topics import topics
-
-    for name, text in sorted(topics.items()):
-        yield f"topics/{name}", text
-    for name, path in _sources(data):
-        text = "\n\n".join(_docstrings(path.read_bytes()))
-        if text:
-            # A docstring may name half of a surrogate pair, which no UTF-8 text can hold.
-            yield name, text.encode("utf-8", "replace").decode()
-
-
-def _docstrings(source: bytes) -> Iterator[str]:
-    """Docstrings of a module in breadth-first order: its own, of classes and functions, then of theirs.
-
-    Only statements are visited (no docstring lies below an expression), a third of the cost of
-    ast.walk. Files that are no Python source for this interpreter have none.
-    """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # invalid escapes in old sources
-            queue: deque[ast.AST] = deque([ast.parse(source)])
-    except (SyntaxError, ValueError):
+def _documents(data: Data, hub: HubText | None) -> Iterator[Document]:
+    if isinstance(data, StdlibData):
+        yield from (document(name, text) for name, text in stdlib_texts())
         return
-    while queue:
-        node = queue.popleft()
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            text = ast.get_docstring(node) or ""
-            if len(text) > _MIN_DOCSTRING_CHARACTERS:
-                yield text
-        for field in ("body", "handlers", "orelse", "finalbody", "cases"):
-            children: object = getattr(node, field, None)
-            if isinstance(children, list):
-                queue.extend(children)
+    assert isinstance(data, FileData)
+    for file in hub.text_files() if hub else text_files(data):
+        yield from documents_of(file, data)
+
+
+def _named(data: HubData) -> tuple[str, ...]:
+    found = hub_text(data)
+    return (found.repository, found.commit, *found.files)
+
+
+def _local_files(data: TextData) -> list[TextFile]:
+    root = Path(data.path).expanduser()
+    if root.is_file():
+        return [TextFile(root.name, root)]
+    names = [
+        Path(folder, name).relative_to(root).as_posix()
+        for folder, _, files in os.walk(root)
+        for name in files
+        if is_text(name)
+    ]
+    if not names:
+        found = "a folder without them" if root.is_dir() else f"nothing at {root.resolve()}"
+        raise ValueError(
+            f"data.path={data.path}: expected a text file, or a folder with files *{', *'.join(SUFFIXES)}, "
+            f"found {found}."
+        )
+    return [TextFile(name, root / name, _sub_folder(name)) for name in sorted(names)]
+
+
+def _sub_folder(name: str) -> str:
+    return name.split("/")[0] if "/" in name else ""

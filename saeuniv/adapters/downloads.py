@@ -28,10 +28,13 @@ class Parts(NamedTuple):
     dictionaries: frozenset[str] = frozenset()
     """Files of dictionaries."""
 
+    texts: frozenset[str] = frozenset()
+    """Files of a data set."""
+
     def united(self, other: "Parts") -> "Parts":
         """What either asks for."""
         weights, tokenizer = self.weights or other.weights, self.tokenizer or other.tokenizer
-        return Parts(weights, tokenizer, self.dictionaries | other.dictionaries)
+        return Parts(weights, tokenizer, self.dictionaries | other.dictionaries, self.texts | other.texts)
 
 
 class HubFile(NamedTuple):
@@ -131,6 +134,7 @@ def local_model(repository: str, commit: str, *, weights: bool) -> Path:
 
 def _required(source: HubFolder, parts: Parts) -> list[str]:
     names = list(_MODEL) if parts.weights or parts.tokenizer else []
+    names += sorted(parts.texts)
     described = {name for name in parts.dictionaries if name.endswith(".json")}
     names += sorted(described)
     names += weight_files(source) if parts.weights else ()

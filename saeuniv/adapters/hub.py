@@ -10,6 +10,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from saeuniv.adapters.checkpoints import read_json, tensor_shapes
+from saeuniv.adapters.hub_cache import (
+    Listing,
+    cache_folder,
+    commit_in_cache,
+    place_of,
+    remember,
+    remembered,
+)
 from saeuniv.adapters.hub_errors import client_errors, explained
 from saeuniv.config import ConfigError
 
@@ -18,12 +26,14 @@ _PROXIES = frozenset({"http_proxy", "https_proxy", "all_proxy"})
 
 
 class HubFolder(NamedTuple):
-    """One revision of a model repository of the hub. Files come from the cache, else over the network.
+    """One revision of a repository of the hub. Files come from the cache, else over the network.
 
     A branch is followed to its commit once, and every further file is of that commit.
     """
 
     repository: str
+    """owner/name of a model; datasets/owner/name of a data set, as the hub writes it in addresses."""
+
     revision: str
     where: str
     """The configuration key and value that named the repository, for messages."""
@@ -53,7 +63,10 @@ class HubFolder(NamedTuple):
                 return cached
             _require_network()
             try:
-                return Path(huggingface_hub.hf_hub_download(self.repository, name, revision=self._pinned()))
+                repository, kind = place_of(self.repository)
+                return Path(
+                    huggingface_hub.hf_hub_download(repository, name, repo_type=kind, revision=self._pinned())
+                )
             except EntryNotFoundError as error:
                 if isinstance(error, LocalEntryNotFoundError):
                     raise
@@ -61,17 +74,21 @@ class HubFolder(NamedTuple):
 
     def cached(self, name: str) -> Path | None:
         """A file in the cache; the network is not asked."""
-        import huggingface_hub
-
-        found = huggingface_hub.try_to_load_from_cache(self.repository, name, revision=self.revision)
+        found = self._looked_up(name)
         return Path(found) if isinstance(found, str) else None
 
     def known_absent(self, name: str) -> bool:
         """Whether the cache remembers that this commit has no such file."""
+        found = self._looked_up(name)
+        return found is not None and not isinstance(found, str)
+
+    def _looked_up(self, name: str) -> object:
         import huggingface_hub
 
-        found = huggingface_hub.try_to_load_from_cache(self.repository, name, revision=self.revision)
-        return found is not None and not isinstance(found, str)
+        repository, kind = place_of(self.repository)
+        return huggingface_hub.try_to_load_from_cache(
+            repository, name, repo_type=kind, revision=self.revision
+        )
 
     def files(self, wanted: str) -> Mapping[str, int]:
         """Every file of the commit with its bytes, as the hub lists them; asked once per process.
@@ -82,6 +99,21 @@ class HubFolder(NamedTuple):
             ConfigError: there is no such repository, or no access to it.
             HubUnreachable: the hub could not be asked.
         """
+        return (remembered(self.repository, self._pinned()) or self._asked(wanted)).files
+
+    def listing(self, wanted: str) -> Listing:
+        """The commit and its files, remembered beside the cached files: asked once, later runs need no hub.
+
+        Raises:
+            ConfigError: see `files`.
+        """
+        listing = remembered(self.repository, self._pinned())
+        if listing is None:
+            listing = self._asked(wanted)
+            remember(self.repository, self.revision, listing)
+        return listing
+
+    def _asked(self, wanted: str) -> Listing:
         from huggingface_hub import constants
 
         with self._explained(wanted):
@@ -89,7 +121,7 @@ class HubFolder(NamedTuple):
             listing = _listing(constants.ENDPOINT, self.repository, self._pinned())
             if isinstance(listing, Exception):
                 raise listing
-            return listing.files
+            return listing
 
     def shapes(self, name: str) -> dict[str, tuple[int, ...]] | None:
         """The shapes of the tensors of a safetensors file; over the network only its header is read.
@@ -140,65 +172,37 @@ class HubFolder(NamedTuple):
 
     def _snapshot(self) -> Path | None:
         """The cached files of this revision; the folder's name is the commit."""
-        reference = self._cache() / "refs" / self.revision
-        commit = reference.read_text().strip() if reference.is_file() else self.revision
-        snapshot = self._cache() / "snapshots" / commit
+        snapshot = cache_folder(self.repository) / "snapshots" / self._pinned()
         return snapshot if snapshot.is_dir() else None
 
     def _commit(self) -> str:
         """The commit, from the cache, else as listed; the cache remembers it, for runs without a network."""
-        from huggingface_hub import constants
-
         snapshot = self._snapshot()
-        if snapshot is not None:
-            return snapshot.name
-        self.files("its commit")
-        listing = _listing(constants.ENDPOINT, self.repository, self._pinned())
-        assert not isinstance(listing, Exception), "listed just now"
-        if listing.commit != self.revision:
-            reference = self._cache() / "refs" / self.revision
-            reference.parent.mkdir(parents=True, exist_ok=True)
-            reference.write_text(listing.commit)
-        return listing.commit
-
-    def _cache(self) -> Path:
-        """The repository's folder in the cache."""
-        from huggingface_hub import constants
-        from huggingface_hub.file_download import repo_folder_name
-
-        return Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=self.repository, repo_type="model")
+        return snapshot.name if snapshot else self.listing("its commit").commit
 
     def _pinned(self) -> str:
         """The commit once it is known: a branch may move between two files."""
-        snapshot = self._snapshot()
-        return snapshot.name if snapshot else self.revision
+        return commit_in_cache(self.repository, self.revision)
 
     def _explained(self, wanted: str) -> AbstractContextManager[None]:
         return explained(self.repository, self.revision, where=self.where, wanted=wanted)
 
 
-class _Listing(NamedTuple):
-    """What a hub says of a revision."""
-
-    commit: str
-    files: Mapping[str, int]
-    """Bytes by name."""
-
-
 @lru_cache(maxsize=1024)
-def _listing(endpoint: str, repository: str, revision: str) -> _Listing | Exception:
-    """Files and bytes, or what went wrong: a hub that does not answer is waited for once."""
+def _listing(endpoint: str, repository: str, revision: str) -> Listing | Exception:
+    """Commit, files and bytes, or what went wrong: a hub that does not answer is waited for once."""
     import huggingface_hub
 
     api = huggingface_hub.HfApi(endpoint)
+    name, kind = place_of(repository)
+    asking = {"model": api.model_info, "dataset": api.dataset_info}[kind]
     try:
-        about = api.model_info(repository, revision=revision, files_metadata=True, timeout=_TIMEOUT_SECONDS)
+        about = asking(name, revision=revision, files_metadata=True, timeout=_TIMEOUT_SECONDS)
         if about.gated:
-            api.auth_check(repository)  # Lists are public, files are not.
+            api.auth_check(name, repo_type=kind)  # Lists are public, files are not.
     except client_errors() as error:
         return error
-    files = {each.rfilename: each.size or 0 for each in about.siblings or ()}
-    return _Listing(about.sha or revision, files)
+    return Listing(about.sha or revision, {each.rfilename: each.size or 0 for each in about.siblings or ()})
 
 
 def _require_network() -> None:

@@ -8,6 +8,9 @@ from saeuniv.config import ConfigError
 # Where people ask for access, whatever mirror the files come from.
 _SITE = "https://huggingface.co"
 
+DATASETS = "datasets/"
+"""How the hub's addresses tell the repository of a data set from that of a model."""
+
 
 class HubUnreachable(ConfigError):
     """A file is not in the cache, and the hub could not be asked."""
@@ -62,7 +65,9 @@ def _fault(repository: str, revision: str, wanted: str, error: Exception) -> tup
         return f"the hub has no {repository}, or it is private and {who}. {check}", ConfigError
     reason = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else str(cause).split("\n")[0]
     kind = ConfigError if status is not None and status < 500 else HubUnreachable
-    fetching = f"`saeuniv fetch` with these overrides, or `hf download {repository} --revision {revision}`"
+    name = repository.removeprefix(DATASETS)
+    named = name if name == repository else f"{name} --repo-type dataset"
+    fetching = f"`saeuniv fetch` with these overrides, or `hf download {named} --revision {revision}`"
     return (
         f"{wanted} of {repository} at revision {revision} is neither in the cache ({constants.HF_HUB_CACHE}) "
         f"nor to be had from the hub ({reason}). Check name and revision; {fetching}, fetches it where there "

@@ -1,30 +1,51 @@
 """Documents as token ids: the sequences that are compared on, and the stream that is trained on."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Int
 
-from saeuniv.adapters.corpus import Document
+from saeuniv.adapters.chat import Render, Rendered, all_rendered, as_written
+from saeuniv.adapters.documents import Document
+from saeuniv.adapters.sequences import Piece, Sequences, concatenated, separate, with_bos
+from saeuniv.adapters.tokenization import Encoded, Tokenizer, bos_id, encoded, eos_id, special_ids, token_ids
+from saeuniv.config import Bos, Data, FileData, Packing
 
-# Documents handed to the tokenizer at once: enough to keep it busy, few enough to bound memory.
-_DOCUMENTS_PER_CALL = 64
 
+@dataclass(frozen=True)
+class TokenRules:
+    """How documents become sequences, and which positions are no rows; `data` of the configuration."""
 
-@runtime_checkable
-class Tokenizer(Protocol):
-    """What is used of a fast Hugging Face tokenizer."""
+    context_length: int
+    max_sequences_per_document: int
+    skip_first: int
+    bos: Bos = Bos.auto
+    packing: Packing = Packing.document
+    mask_special: bool = True
+    roles: frozenset[str] = frozenset()
 
-    backend_tokenizer: Any
-    eos_token_id: Any
+    @classmethod
+    def of(cls, data: Data) -> "TokenRules":
+        """The rules that a text source sets."""
+        return cls(
+            context_length=data.context_length,
+            max_sequences_per_document=data.max_sequences_per_document,
+            skip_first=data.skip_first,
+            bos=data.bos,
+            packing=data.packing,
+            mask_special=data.mask_special,
+            roles=frozenset(data.roles) if isinstance(data, FileData) else frozenset(),
+        )
 
 
 class TokenSet(NamedTuple):
     """The exact tokens that are compared on, in order."""
 
     ids: Int[np.ndarray, "sequences context"]
-    """int32; no sequence spans two documents, none has a BOS."""
+    """int32; BOS is nowhere but at the beginning."""
 
     keep: Bool[np.ndarray, "sequences context"]
     """The positions that are rows of the comparison; the model reads the others too."""
@@ -39,99 +60,182 @@ class TokenSet(NamedTuple):
     """Where each of them is from, empty where the text does not say."""
 
     masked: Mapping[str, int]
-    """Positions that are no rows, by the reason: first_positions ..."""
+    """Positions that are no rows, by the reason that came first: first_positions, special, other_document,
+    chat_role. Together with the rows they are all positions."""
 
 
 def token_set(
-    documents: Sequence[Document],
-    tokenizer: Tokenizer,
-    *,
-    context_length: int,
-    max_sequences_per_document: int,
-    skip_first: int,
+    documents: Sequence[Document], tokenizer: Tokenizer, rules: TokenRules, render: Render = as_written
 ) -> TokenSet:
-    """The first whole sequences of each document, at most `max_sequences_per_document`; rests are dropped.
+    """The sequences of documents, with the positions that are rows.
 
-    The first `skip_first` positions of each sequence are no rows.
+    Conversations that the template refuses, and sequences without a row, are left out. A packed sequence
+    has rows of one document only, the one that has most of it, so that halves and intervals stay by
+    document; what comes before in the sequence is read by the models, as it is in training.
 
     Raises:
-        ValueError: no document fills a sequence.
+        ValueError: no sequence is filled, a role never occurs, or masks leave too little: fewer than two
+            documents, or fewer rows than a sequence has positions.
     """
-    blocks: list[Int[np.ndarray, "sequences context"]] = []
-    names: list[str] = []
-    longest = 0
-    for document, ids in zip(documents, _encoded(documents, tokenizer), strict=True):
-        n_sequences = min(len(ids) // context_length, max_sequences_per_document)
-        longest = max(longest, len(ids))
-        if n_sequences:
-            blocks.append(ids[: n_sequences * context_length].reshape(n_sequences, context_length))
-            names.append(document.name)
-    if not blocks:
-        raise ValueError(
-            f"expected a document of at least one sequence (data.context_length={context_length} tokens), "
-            f"got {len(documents)} documents of at most {longest} tokens. Give longer text or lower "
-            f"data.context_length."
-        )
-    counts = [len(block) for block in blocks]
-    index = np.repeat(np.arange(len(blocks), dtype=np.int32), counts)
-    ids = np.concatenate(blocks)
-    keep = np.ones(ids.shape, dtype=bool)
-    keep[:, :skip_first] = False
-    masked = {"first_positions": int((~keep).sum())}
-    return TokenSet(ids, keep, index, tuple(names), ("",) * len(names), masked)
+    read = all_rendered(documents, render)
+    _check_roles([text for _, text in read], rules.roles)
+    begins = any(text.began_with_bos for _, text in read)
+    bos = bos_id(tokenizer, rules.bos, template_begins=begins)
+    sequences = _filled([text for _, text in read], tokenizer, rules, bos)
+    keep, masked = _rows(sequences, rules, special_ids(tokenizer))
+    with_rows = keep.any(1)
+    if len(np.unique(sequences.documents[with_rows])) < 2 or keep.sum() < rules.context_length:
+        raise ValueError(_too_little(sequences, keep, masked, rules))
+    if not with_rows.all():
+        sequences = Sequences(*(each[with_rows] for each in sequences))
+        keep, masked = _rows(sequences, rules, special_ids(tokenizer))
+    numbers, index = np.unique(sequences.documents, return_inverse=True)
+    chosen = [read[number][0] for number in numbers]
+    return TokenSet(
+        sequences.ids,
+        keep,
+        index.astype(np.int32),
+        tuple(each.name for each in chosen),
+        tuple(each.domain for each in chosen),
+        masked,
+    )
 
 
-def token_stream(documents: Sequence[Document], tokenizer: Tokenizer) -> Int[np.ndarray, " tokens"]:
+def token_stream(
+    documents: Sequence[Document], tokenizer: Tokenizer, render: Render = as_written
+) -> Int[np.ndarray, " tokens"]:
     """All ids of the training documents, each document preceded by the end-of-text id (int32).
 
     Raises:
         ValueError: there are no documents, or the tokenizer has no end-of-text token.
     """
-    if not documents:
+    read = [text.text for _, text in all_rendered(documents, render)]
+    if not read:
         raise ValueError(
             "expected documents to train on, got none. Lower data.held_out (0.3) or give more documents."
         )
-    if tokenizer.eos_token_id is None:
-        raise ValueError(
-            "expected a tokenizer with an end-of-text token (eos_token), got none. "
-            "Set eos_token in its tokenizer_config.json."
-        )
-    end = np.array([tokenizer.eos_token_id], dtype=np.int32)
-    return np.concatenate([part for ids in _encoded(documents, tokenizer) for part in (end, ids)])
+    end = np.array([eos_id(tokenizer)], dtype=np.int32)
+    return np.concatenate([part for ids in token_ids(read, tokenizer) for part in (end, ids)])
 
 
 def training_sequences(
-    stream: Int[np.ndarray, " tokens"], *, n_tokens: int, context_length: int, seed: int
+    stream: Int[np.ndarray, " tokens"],
+    *,
+    n_tokens: int,
+    context_length: int,
+    seed: int,
+    bos: int | None = None,
 ) -> Int[np.ndarray, "sequences context"]:
     """`n_tokens // context_length` whole windows of the stream, shuffled; read again where it is short.
 
-    Windows do not overlap; each pass over the stream has a permutation of its own.
+    Windows do not overlap; each pass over the stream has a permutation of its own. With `bos` each begins
+    with that id, as the sequences do that are compared on.
 
     Raises:
         ValueError: the stream is shorter than one window.
     """
-    n_windows, n_sequences = len(stream) // context_length, n_tokens // context_length
+    body = context_length - (bos is not None)
+    n_windows, n_sequences = len(stream) // body, n_tokens // context_length
     if not n_windows:
         raise ValueError(
-            f"expected at least {context_length} training tokens (one sequence), got {len(stream)}. "
+            f"expected at least {body} training tokens (one sequence), got {len(stream)}. "
             f"Lower data.held_out or data.context_length, or give more text."
         )
     generator = np.random.default_rng(seed)
     n_passes = -(-n_sequences // n_windows)
     order = np.concatenate([generator.permutation(n_windows) for _ in range(max(n_passes, 1))])
-    windows = stream[: n_windows * context_length].reshape(n_windows, context_length)
-    return windows[order[:n_sequences]]
+    windows = stream[: n_windows * body].reshape(n_windows, body)[order[:n_sequences]]
+    if bos is None:
+        return windows
+    return np.hstack([np.full((len(windows), 1), bos, dtype=windows.dtype), windows])
 
 
-def _encoded(documents: Sequence[Document], tokenizer: Tokenizer) -> Iterator[Int[np.ndarray, " tokens"]]:
-    """The ids of each document's whole text, without special tokens of the tokenizer's own."""
-    from tokenizers import Tokenizer as Backend
+def spoken_by(tokens: Encoded, text: Rendered, roles: frozenset[str]) -> Bool[np.ndarray, " tokens"]:
+    """The tokens that lie within what one of the roles says; blank text before it may belong to the first."""
+    spoken = np.zeros(len(tokens.ids), dtype=bool)
+    for span in text.spans:
+        if span.role not in roles:
+            continue
+        first, last = np.searchsorted(tokens.ends, [span.start, span.end], side="right")
+        while first < last and text.text[tokens.starts[first] : span.start].strip():
+            first += 1
+        spoken[first:last] = True
+    return spoken
 
-    # A copy: a length limit stored in tokenizer.json would cut documents; lifting it changes the tokenizer.
-    backend = Backend.from_str(tokenizer.backend_tokenizer.to_str())
-    backend.no_truncation()
-    backend.no_padding()
-    for start in range(0, len(documents), _DOCUMENTS_PER_CALL):
-        texts = [document.text for document in documents[start : start + _DOCUMENTS_PER_CALL]]
-        for encoding in backend.encode_batch_fast(texts, add_special_tokens=False):
-            yield np.array(encoding.ids, dtype=np.int32)
+
+def _pieces(texts: Sequence[Rendered], tokenizer: Tokenizer, roles: frozenset[str]) -> Iterator[Piece]:
+    written: Iterable[str] = (text.text for text in texts)
+    if not roles:
+        yield from (Piece(ids, np.ones(len(ids), dtype=bool)) for ids in token_ids(written, tokenizer))
+        return
+    for text, tokens in zip(texts, encoded(written, tokenizer), strict=True):
+        yield Piece(tokens.ids, spoken_by(tokens, text, roles))
+
+
+def _filled(texts: Sequence[Rendered], tokenizer: Tokenizer, rules: TokenRules, bos: int | None) -> Sequences:
+    """All sequences of the texts.
+
+    Raises:
+        ValueError: there are none.
+    """
+    body, cap = rules.context_length - (bos is not None), rules.max_sequences_per_document
+    pieces = _pieces(texts, tokenizer, rules.roles)
+    if rules.packing is Packing.concatenated:
+        sequences, n_tokens = concatenated(pieces, body=body, cap=cap, end=eos_id(tokenizer))
+        expected, got = "at least one sequence", f"{n_tokens} tokens in all"
+    else:
+        sequences, n_tokens = separate(pieces, body=body, cap=cap)
+        expected, got = "a document of at least one sequence", f"at most {n_tokens} tokens"
+    if not len(sequences.ids):
+        raise ValueError(
+            f"expected {expected} (data.context_length={rules.context_length} tokens), "
+            f"got {len(texts)} documents of {got}. Give longer text or lower data.context_length."
+        )
+    return with_bos(sequences, bos)
+
+
+def _rows(
+    sequences: Sequences, rules: TokenRules, special: Int[np.ndarray, " special"]
+) -> tuple[Bool[np.ndarray, "sequences context"], dict[str, int]]:
+    """The positions that are rows, and how many are not, each counted under its first reason."""
+    first = np.broadcast_to(np.arange(sequences.ids.shape[1]) < rules.skip_first, sequences.ids.shape)
+    reasons = {"first_positions": first}
+    if rules.mask_special:
+        reasons["special"] = np.isin(sequences.ids, special)
+    if rules.packing is Packing.concatenated:
+        reasons["other_document"] = sequences.owners != sequences.documents[:, None]
+    if rules.roles:
+        reasons["chat_role"] = ~sequences.spoken
+    keep = np.ones(sequences.ids.shape, dtype=bool)
+    masked: dict[str, int] = {}
+    for reason, where in reasons.items():
+        masked[reason] = int((keep & where).sum())
+        keep &= ~where
+    return keep, masked
+
+
+def _check_roles(texts: Sequence[Rendered], roles: frozenset[str]) -> None:
+    there = Counter(span.role for text in texts for span in text.spans)
+    absent = sorted(roles - there.keys())
+    if absent:
+        counted = ", ".join(f"{role} ({number})" for role, number in there.most_common())
+        raise ValueError(
+            f"data.roles=[{','.join(sorted(roles))}]: expected roles that occur, got none of "
+            f"{', '.join(absent)} in {len(texts)} held-out conversations. They have {counted or 'none'}."
+        )
+
+
+def _too_little(
+    sequences: Sequences,
+    keep: Bool[np.ndarray, "sequences context"],
+    masked: Mapping[str, int],
+    rules: TokenRules,
+) -> str:
+    n_documents = len(np.unique(sequences.documents[keep.any(1)]))
+    counted = ", ".join(f"{reason} {number}" for reason, number in masked.items() if number)
+    return (
+        f"expected rows of at least 2 documents and at least {rules.context_length} of them (one sequence), "
+        f"got {int(keep.sum())} rows of {n_documents} documents: of {keep.size} positions are masked: "
+        f"{counted or 'none'}. Give more text, or mask less (data.skip_first, data.mask_special, data.roles, "
+        f"data.packing)."
+    )

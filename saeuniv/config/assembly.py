@@ -1,5 +1,6 @@
 """A cell from a typed configuration."""
 
+import contextlib
 import dataclasses
 from pathlib import Path
 from typing import cast
@@ -7,10 +8,11 @@ from typing import cast
 from saeuniv.config.cell import Cell, Side
 from saeuniv.config.dictionaries import SharedSae
 from saeuniv.config.errors import ConfigError
-from saeuniv.config.layers import Expansion, Width, parse_width
+from saeuniv.config.layers import Expansion, Width, parse_count, parse_width
 from saeuniv.config.rules import faults_of
 from saeuniv.config.settings import Config
 from saeuniv.config.sources import Sae
+from saeuniv.config.text import Data
 from saeuniv.config.trained import TrainedSae
 
 
@@ -34,7 +36,7 @@ def _cell(config: Config, a: Side, b: Side) -> Cell:
         alignment=config.alignment,
         metrics=tuple(config.metrics.values()),
         primary_metric=_primary_metric(config),
-        data=config.data,
+        data=_data(config.data),
         control=config.control.kind,
         eligibility=dataclasses.replace(config.eligibility, min_firings=firings),
         nulls=config.nulls,
@@ -50,6 +52,13 @@ def _primary_metric(config: Config) -> str:
     headline = "partial_correlation"
     first = next(iter(config.metrics), headline)
     return config.primary_metric or (headline if headline in config.metrics else first)
+
+
+def _data(data: Data) -> Data:
+    """The text with its budget as a number, so that 10k and 10000 are one comparison."""
+    with contextlib.suppress(ConfigError):  # The rules say so.
+        return dataclasses.replace(data, n_tokens=parse_count(data.n_tokens))
+    return data
 
 
 def _side(config: Config, name: str) -> tuple[Side, tuple[str, ...]]:

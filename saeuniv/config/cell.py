@@ -20,7 +20,8 @@ from saeuniv.config.settings import (
     Sweep,
     Tracking,
 )
-from saeuniv.config.sources import Data, Model, Sae
+from saeuniv.config.sources import Model, Sae
+from saeuniv.config.text import Data
 
 # Never part of a sweep's name: where and how it runs, not what.
 _NOT_IN_SWEEP = frozenset({"tracking", "sweep", "resources", "store"})

@@ -12,7 +12,8 @@ from saeuniv.config.assembly import assemble
 from saeuniv.config.cell import Cell
 from saeuniv.config.errors import ConfigError
 from saeuniv.config.settings import Alignment, Config
-from saeuniv.config.sources import Data, Model, Sae
+from saeuniv.config.sources import Model, Sae
+from saeuniv.config.text import Data
 
 _BASES = {"a": Model, "b": Model, "sae": Sae, "data": Data, "alignment": Alignment}
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 
-from saeuniv.config import dictionaries, settings, sources, trained
+from saeuniv.config import dictionaries, settings, sources, text, trained
 from saeuniv.config.cell import sweep_name
 from saeuniv.config.help import help_page
 from saeuniv.config.inspection import inspect
@@ -31,7 +31,7 @@ SOURCES: dict[str, dict[str, type]] = {
         "none": dictionaries.NoSae,
         "custom": dictionaries.CustomSae,
     },
-    "data": {"stdlib": sources.StdlibData, "text": sources.TextData},
+    "data": {"stdlib": text.StdlibData, "text": text.TextData, "hub": text.HubData},
 }
 """The schemas of each kind of source, under the names conf/ uses."""
 

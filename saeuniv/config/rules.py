@@ -1,19 +1,21 @@
 """The rules a configuration must obey that need no file to be checked."""
 
+import re
 from collections.abc import Iterator
 
 from saeuniv.config.dictionaries import NoSae, SharedSae
 from saeuniv.config.errors import ConfigError
 from saeuniv.config.layers import parse_count
 from saeuniv.config.settings import Config, ControlKind
-from saeuniv.config.sources import Data, Model, Sae, TinyModel
+from saeuniv.config.sources import Model, Sae, TinyModel
+from saeuniv.config.text import ChatTemplate, Data, FileData, HubData
 from saeuniv.config.trained import TrainedSae, training_rules
 
 
 def faults_of(config: Config) -> Iterator[str]:
     """Every value outside its range and every mixture of embedded and foreign parts, as sentences."""
     seen: set[str] = set()
-    for key, value, holds, expected in (*_settings(config), *_sides(config)):
+    for key, value, holds, expected in (*_settings(config), *_files(config.data), *_sides(config)):
         if not holds and key not in seen:
             seen.add(key)
             yield f"{key}={value}: expected {expected}, got {value}."
@@ -71,6 +73,38 @@ def _settings(config: Config) -> Iterator[Rule]:
     yield "resources.layers_gb", r.layers_gb, r.layers_gb >= 0, "at least 0"
     hours = s.max_gpu_hours
     yield "sweep.max_gpu_hours", hours, hours is None or hours > 0, "a positive number of hours"
+
+
+def _files(data: Data) -> Iterator[Rule]:
+    """What text that is read from files obeys."""
+    if not isinstance(data, FileData):
+        return
+    yield "data.text_key", data.text_key, bool(data.text_key), "the name of a key"
+    most = data.max_documents
+    yield "data.max_documents", most, most is None or most >= 2, "at least 2 (halves are of documents)"
+    if isinstance(data, HubData):
+        yield "data.max_files", data.max_files, data.max_files >= 1, "at least 1"
+    starts, conversations = data.document_starts, data.messages_key is not None
+    expected = "a regular expression, and no data.messages_key beside it"
+    yield (
+        "data.document_starts",
+        starts,
+        starts is None or (_compiles(starts) and not conversations),
+        expected,
+    )
+    asked = "data.messages_key=<key of the conversations> beside it"
+    template, roles = data.chat_template, data.roles
+    fits = conversations or template is ChatTemplate.none
+    yield "data.chat_template", template.value, fits, f"{asked}, or none"
+    yield "data.roles", f"[{','.join(roles)}]", conversations or not roles, f"{asked}, or []"
+
+
+def _compiles(pattern: str) -> bool:
+    try:
+        re.compile(pattern)
+    except re.error:
+        return False
+    return True
 
 
 def _sides(config: Config) -> Iterator[Rule]:

@@ -4,7 +4,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, ClassVar
 
-from saeuniv.config.sources import Data, Model, Sae
+from saeuniv.config.sources import Model, Sae
+from saeuniv.config.text import Data
 
 
 class Condition(Enum):

@@ -1,4 +1,4 @@
-"""Where models, dictionaries and text come from: the schemas of the groups a, b, sae and data.
+"""Where models and dictionaries come from: the schemas of the groups a, b and sae.
 
 Schemas hold types, units and defaults; a YAML file lists only what it changes. They stay unfrozen
 because Hydra merges YAML into them; nothing mutates them later.
@@ -7,18 +7,11 @@ because Hydra merges YAML into them; nothing mutates them later.
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from omegaconf import MISSING
 
 from saeuniv.hookpoints import HookpointKind
-
-
-class Documents(Enum):
-    """What one document is in a plain-text corpus."""
-
-    file = "file"
-    line = "line"
 
 
 class ModelBackend(Enum):
@@ -118,47 +111,3 @@ class Sae:
 
     max_fvu: float = 0.5
     """A dictionary that leaves more of its input's variance unexplained is refused."""
-
-
-@dataclass
-class Data:
-    """Base of the text sources: how text becomes sequences, and which documents are held out."""
-
-    embedded: ClassVar[bool] = False
-
-    context_length: int = 128
-    """Tokens per sequence. A sequence never spans two documents; a shorter rest is dropped."""
-
-    held_out: float = 0.3
-    """Fraction of documents, in the order of their hash, kept from all training and compared on."""
-
-    max_sequences_per_document: int = 10
-    """Cap that keeps one long document from dominating the held-out text."""
-
-    skip_first: int = 4
-    """Positions dropped at the start of each sequence (attention sinks of huge norm)."""
-
-    mask_high_norm: bool = True
-    """Compare on no token whose residual norm in the middle of either model is above 10 times the median."""
-
-    n_tokens: Any = None
-    """Compare on the first so many tokens (10k, 100k, 1M), of one encoding; unset: all."""
-
-
-@dataclass
-class StdlibData(Data):
-    """The documentation of Python's standard library, read from this interpreter at run time."""
-
-    embedded: ClassVar[bool] = True
-
-
-@dataclass
-class TextData(Data):
-    """Plain UTF-8 text: a file, or a folder whose *.txt and *.md files are read recursively."""
-
-    path: str = MISSING
-    document: Documents = Documents.file
-    """What one document is: a file, or a line of it."""
-
-    held_out: float = 1.0
-    """Lower it (0.3) when dictionaries are trained on this text."""

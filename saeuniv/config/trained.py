@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import ClassVar
 
-from saeuniv.config.sources import Data, Sae
+from saeuniv.config.sources import Sae
+from saeuniv.config.text import Data
 
 
 class SaeTrainer(Enum):

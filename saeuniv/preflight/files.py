@@ -3,19 +3,20 @@
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
-from saeuniv.adapters.corpus import text_faults
+from saeuniv.adapters.chat import chosen_template
 from saeuniv.adapters.dictionary_facts import dictionary_facts, require_same_width
 from saeuniv.adapters.dictionary_sources import absent_layers
 from saeuniv.adapters.folders import ModelFacts, model_facts
+from saeuniv.adapters.text_faults import text_faults
 from saeuniv.config import (
     Alignment,
     Cell,
     ConfigError,
     Expansion,
+    FileData,
     SaeActivation,
     SaeTrainer,
     Side,
-    TextData,
     TrainedSae,
     names_all,
     select_layers,
@@ -46,9 +47,12 @@ class FileChecks:
         if facts_a and facts_b and layers_a and layers_b:
             depths = {"n_layers_a": facts_a.n_layers, "n_layers_b": facts_b.n_layers}
             _caught(faults, lambda: select_pairs(cell.pairs, layers_a, layers_b, **depths))
-        if isinstance(cell.data, TextData) and "data" not in unset:
+        if isinstance(cell.data, FileData) and "data" not in unset:
             data = cell.data
             faults += self._once(f"text {data!r}", lambda: text_faults(data))
+            if facts_a and facts_b:
+                models, chosen = (facts_a, facts_b), f"template {data!r} {cell.a.model!r} {cell.b.model!r}"
+                _caught(faults, lambda: self._once(chosen, lambda: chosen_template(data, *models)))
         unwritable = self._once(f"store {cell.store}", lambda: check_writable(cell.store))
         return tuple(dict.fromkeys([*faults, *([unwritable] if unwritable else [])]))
 

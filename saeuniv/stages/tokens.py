@@ -11,6 +11,8 @@ import numpy as np
 from jaxtyping import Bool, Int
 from safetensors.numpy import load_file, save_file
 
+from saeuniv.adapters.chat import Template
+from saeuniv.adapters.hub_text import HubText
 from saeuniv.config import Data, canonical_json, plain
 from saeuniv.stages.task import Progress, Task
 from saeuniv.store import Artifact, Store
@@ -37,6 +39,11 @@ class MakeTokens(Task):
     revision: str | None
     training: Artifact | None
     held_out: Artifact | None
+    hub: HubText | None = None
+    """The files of a data set of the hub."""
+
+    template: Template | None = None
+    """What conversations are written by."""
 
     @property
     def label(self) -> str:
@@ -46,7 +53,8 @@ class MakeTokens(Task):
     @property
     def group(self) -> Hashable:
         """The text and the tokenizer: it is read once."""
-        return (self.stage, canonical_json(plain(self.data)), self.tokenizer, self.revision)
+        read = (canonical_json(plain(self.data)), self.hub, self.template)
+        return (self.stage, *read, self.tokenizer, self.revision)
 
     def united(self, other: Any) -> "MakeTokens":
         """Both splits that either makes."""
@@ -65,34 +73,46 @@ class MakeTokens(Task):
 
     def __call__(self, progress: Progress) -> None:
         """Read, split, tokenize, publish what is missing."""
+        from saeuniv.adapters.chat import as_written, renderer
         from saeuniv.adapters.corpus import read_corpus
-        from saeuniv.adapters.tokens import token_set, token_stream
 
-        corpus = read_corpus(self.data)
+        corpus = read_corpus(self.data, self.hub)
         progress(1, 3)
         tokenizer = self._tokenizer()
-        about: dict[str, object] = {"sha256": corpus.sha256}
+        render = renderer(self.template) if self.template else as_written
         if self.training and not self.store.exists(self.training):
-            stream = token_stream(corpus.training, tokenizer)
-            _publish(self.store, self.training, {"stream": stream.astype(np.int32)}, about)
-            _log.info("tokens: %d training tokens from %d documents", len(stream), len(corpus.training))
+            self._publish_training(self.training, corpus, tokenizer, render)
         progress(2, 3)
         if self.held_out and not self.store.exists(self.held_out):
-            tokens = token_set(
-                corpus.held_out,
-                tokenizer,
-                context_length=self.data.context_length,
-                max_sequences_per_document=self.data.max_sequences_per_document,
-                skip_first=self.data.skip_first,
-            )
-            arrays = {
-                "ids": tokens.ids.astype(np.int32),
-                "keep": tokens.keep,
-                "documents": tokens.documents.astype(np.int32),
-            }
-            named = {"documents": list(tokens.names), "domains": list(tokens.domains)}
-            _publish(self.store, self.held_out, arrays, {**about, **named, "masked": dict(tokens.masked)})
-            _log.info("tokens: %d sequences from %d held-out documents", len(tokens.ids), len(tokens.names))
+            self._publish_held_out(self.held_out, corpus, tokenizer, render)
+
+    def _publish_training(self, output: Artifact, corpus: Any, tokenizer: Any, render: Any) -> None:
+        from saeuniv.adapters.tokens import token_stream
+
+        stream = token_stream(corpus.training, tokenizer, render)
+        _publish(self.store, output, {"stream": stream.astype(np.int32)}, {"sha256": corpus.sha256})
+        _log.info("tokens: %d training tokens from %d documents", len(stream), len(corpus.training))
+
+    def _publish_held_out(self, output: Artifact, corpus: Any, tokenizer: Any, render: Any) -> None:
+        from saeuniv.adapters.tokens import TokenRules, token_set
+
+        tokens = token_set(corpus.held_out, tokenizer, TokenRules.of(self.data), render)
+        arrays = {"ids": tokens.ids, "keep": tokens.keep, "documents": tokens.documents}
+        about: dict[str, object] = {
+            "sha256": corpus.sha256,
+            "documents": list(tokens.names),
+            "domains": list(tokens.domains),
+            "masked": dict(tokens.masked),
+        }
+        _publish(self.store, output, arrays, about)
+        _log.info(
+            "tokens: %d sequences from %d of %d held-out documents, %d rows; masked: %s",
+            len(tokens.ids),
+            len(tokens.names),
+            len(corpus.held_out),
+            tokens.keep.sum(),
+            ", ".join(f"{reason} {number}" for reason, number in tokens.masked.items() if number) or "none",
+        )
 
     def _tokenizer(self) -> Any:
         # A Hugging Face tokenizer: its type is named in adapters only.

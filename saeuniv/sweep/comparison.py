@@ -110,7 +110,8 @@ def unite(cells: Sequence[Cell], sides: Sides) -> Comparison:
             f"matrix. Run them as sweeps of their own (sweep.name=...)."
         )
     wanted: dict[tuple[LayerGroup, LayerGroup], dict[str, MetricMethod]] = {}
-    depths = {side.name: sides.resolve(side, first.data, ()).facts.n_layers for side in first.sides}
+    text = sides.text(first)
+    depths = {side.name: sides.resolve(side, text, ()).facts.n_layers for side in first.sides}
     absent = {name: _absent(cells, name, sides) for name in depths}
     for cell in cells:
         groups = {
@@ -135,7 +136,7 @@ def unite(cells: Sequence[Cell], sides: Sides) -> Comparison:
     )
     layers_a = {layer for request in requests for layer in request.layer_a}
     layers_b = {layer for request in requests for layer in request.layer_b}
-    a, b = sides.resolve(first.a, first.data, layers_a), sides.resolve(first.b, first.data, layers_b)
+    a, b = sides.resolve(first.a, text, layers_a), sides.resolve(first.b, text, layers_b)
     a, b = replace(a, absent=absent["a"]), replace(b, absent=absent["b"])
     if a.held_out != b.held_out:
         raise ConfigError(

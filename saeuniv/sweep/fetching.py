@@ -70,8 +70,8 @@ def announce(planned: Iterable[Fetch]) -> str:
 def _needs(task: Task) -> Iterator[_Need]:
     """The commits that a task loads from, and what of each."""
     match task:
-        case MakeTokens(tokenizer=name, revision=str(commit)):
-            yield (name, commit), Parts(tokenizer=True)
+        case MakeTokens():
+            yield from _tokens(task)
         case TakeInitialWeights(folder=name, revision=str(commit)):
             yield (name, commit), Parts(tokenizer=True)
         case TrainDictionaries():
@@ -85,6 +85,16 @@ def _needs(task: Task) -> Iterator[_Need]:
                 yield from _dictionaries(pair.layer_b)
         case _:
             pass
+
+
+def _tokens(task: MakeTokens) -> Iterator[_Need]:
+    if task.hub is not None:
+        yield (task.hub.repository, task.hub.commit), Parts(texts=frozenset(task.hub.files))
+    tokenizers = [(task.tokenizer, task.revision)]
+    tokenizers += [(task.template.folder, task.template.revision)] if task.template else []
+    for name, commit in tokenizers:
+        if commit is not None:
+            yield (name, commit), Parts(tokenizer=True)
 
 
 def _model(model: ModelReference) -> Iterator[_Need]:

@@ -47,7 +47,9 @@ def _make_tokens(side: ResolvedSide, root: Path, outputs: list[Artifact]) -> Tas
         inputs=(),
         outputs=tuple(outputs),
         seconds=10.0,
-        data=side.data,
+        data=side.text.data,
+        hub=side.text.hub,
+        template=side.text.template,
         tokenizer=TINY_TOKENIZER if isinstance(side.side.model, TinyModel) else side.facts.folder,
         revision=side.facts.identity.get("commit"),
         training=side.training if side.training in outputs else None,
@@ -93,7 +95,7 @@ def _train(side: ResolvedSide, root: Path, dictionaries: tuple[DictionaryReferen
         sae=sae,
         dictionaries=dictionaries,
         seed=int(str(outputs[0].spec["seed"])),
-        context_length=side.data.context_length,
+        context_length=side.text.data.context_length,
     )
 
 

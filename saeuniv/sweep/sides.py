@@ -1,19 +1,19 @@
 """One side of a comparison as artifacts: its model, dictionaries and latents, named by what they are."""
 
+import dataclasses
 import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from saeuniv.adapters.corpus import fingerprint
 from saeuniv.adapters.dictionary_facts import dictionary_facts, require_same_width
 from saeuniv.adapters.dictionary_sources import absent_layers
 from saeuniv.adapters.folders import ModelFacts, model_facts
 from saeuniv.config import (
-    Data,
+    Cell,
     Expansion,
+    FileData,
     SharedSae,
     Side,
-    TextData,
     TinyModel,
     TrainedSae,
     Width,
@@ -23,6 +23,7 @@ from saeuniv.config import (
 from saeuniv.hookpoints import Hookpoint
 from saeuniv.stages.task import DictionaryReference, LatentsReference, ModelReference
 from saeuniv.store import Artifact, Kind, artifact, artifact_key
+from saeuniv.sweep.texts import ResolvedText, resolve_text
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class ResolvedSide:
     """A side whose model, text and dictionaries have been identified."""
 
     side: Side
-    data: Data
+    text: ResolvedText
     facts: ModelFacts
     training: Artifact | None
     """The training stream; None where nothing is trained on text."""
@@ -44,8 +45,8 @@ class ResolvedSide:
     """Layers left out of `all`, and why each has no dictionary."""
 
 
-def resolve_side(side: Side, data: Data, layers: Iterable[int], *, text: str) -> ResolvedSide:
-    """The side with everything it needs named by content; `text` is the fingerprint of `data`.
+def resolve_side(side: Side, text: ResolvedText, layers: Iterable[int]) -> ResolvedSide:
+    """The side with everything it needs named by content.
 
     Raises:
         ConfigError: files that are missing or do not fit, all faults of a folder at once.
@@ -54,34 +55,22 @@ def resolve_side(side: Side, data: Data, layers: Iterable[int], *, text: str) ->
     trains = isinstance(side.sae, TrainedSae) or (
         isinstance(side.model, TinyModel) and not side.model.untrained
     )
-    source: dict[str, object] = {"text": text, "tokenizer": facts.tokenizer, "held_out": data.held_out}
-    if isinstance(data, TextData):
-        source["document"] = data.document.value
-    training = artifact(Kind.tokens, {**source, "split": "training"}) if trains else None
-    held_out = artifact(
-        Kind.tokens,
-        {
-            **source,
-            "split": "held_out",
-            "context_length": data.context_length,
-            "max_sequences_per_document": data.max_sequences_per_document,
-            "skip_first": data.skip_first,
-        },
-    )
+    training = text.training(facts.tokenizer) if trains else None
+    held_out = text.held_out(facts.tokenizer)
     model = _model(side, facts, training)
-    dictionaries = _dictionaries(side, facts, model, training, data, sorted(set(layers)), text)
+    dictionaries = _dictionaries(side, facts, model, training, text, sorted(set(layers)))
     latents = {
         each.hookpoint.layer: _latents(each, held_out, model, lent=side.lender is not None)
         for each in dictionaries
     }
-    return ResolvedSide(side, data, facts, training, held_out, model, latents)
+    return ResolvedSide(side, text, facts, training, held_out, model, latents)
 
 
 class Sides:
     """Sides, each resolved once for all comparisons of a plan."""
 
     def __init__(self) -> None:
-        self._texts: dict[str, str] = {}
+        self._texts: dict[str, ResolvedText] = {}
         self._resolved: dict[tuple[str, tuple[int, ...]], ResolvedSide] = {}
         self._absent: dict[str, Mapping[int, str]] = {}
 
@@ -96,19 +85,31 @@ class Sides:
             self._absent[key] = absent_layers(side, model_facts(side.model, key=side.name))
         return self._absent[key]
 
-    def resolve(self, side: Side, data: Data, layers: Iterable[int]) -> ResolvedSide:
+    def text(self, cell: Cell) -> ResolvedText:
+        """The text of a cell.
+
+        Raises:
+            ConfigError: see `resolve_text`.
+        """
+        # Rows are chosen among those of one token set.
+        data = dataclasses.replace(cell.data, n_tokens=None)
+        models = [plain(side.model) for side in cell.sides]
+        key = canonical_json([plain(data), *(models if isinstance(data, FileData) else ())])
+        if key not in self._texts:
+            self._texts[key] = resolve_text(dataclasses.replace(cell, data=data))
+        return self._texts[key]
+
+    def resolve(self, side: Side, text: ResolvedText, layers: Iterable[int]) -> ResolvedSide:
         """The side with the latents of these layers.
 
         Raises:
             ConfigError: see `resolve_side`.
         """
-        text = canonical_json(plain(data))
-        if text not in self._texts:
-            self._texts[text] = fingerprint(data)
-        about = [*_about(side), *(_about(side.lender) if side.lender else ()), text]
+        read = [plain(text.data), text.fingerprint, text.template]
+        about = [*_about(side), *(_about(side.lender) if side.lender else ()), *read]
         key = (canonical_json(about), tuple(sorted(set(layers))))
         if key not in self._resolved:
-            self._resolved[key] = resolve_side(side, data, key[1], text=self._texts[text])
+            self._resolved[key] = resolve_side(side, text, key[1])
         return self._resolved[key]
 
 
@@ -162,13 +163,12 @@ def _dictionaries(
     facts: ModelFacts,
     model: ModelReference,
     training: Artifact | None,
-    data: Data,
+    text: ResolvedText,
     layers: list[int],
-    text: str,
 ) -> list[DictionaryReference]:
     sae = side.sae
     if isinstance(sae, SharedSae):
-        return _lent(side, facts, data, layers, text)
+        return _lent(side, facts, text, layers)
     if not isinstance(sae, TrainedSae):
         assert not isinstance(side.width, Expansion)
         found = dictionary_facts(sae, side.model, facts, layers, side.width, key=f"sae_{side.name}")
@@ -198,7 +198,7 @@ def _dictionaries(
             "hookpoint": str(hookpoint),
             "width": width,
             **sae.recipe(),
-            "context_length": data.context_length,
+            "context_length": text.data.context_length,
             # Trainers seed every dictionary alike: two models would start from identical ones.
             "seed": _seed(model.key, sae.seed),
             "text": training.key,
@@ -209,13 +209,11 @@ def _dictionaries(
     return references
 
 
-def _lent(
-    side: Side, facts: ModelFacts, data: Data, layers: list[int], text: str
-) -> list[DictionaryReference]:
+def _lent(side: Side, facts: ModelFacts, text: ResolvedText, layers: list[int]) -> list[DictionaryReference]:
     """The dictionaries of the lender's layers; what they are read by here has its own bound of FVU."""
     lender, sae = side.lender, side.sae
     assert lender is not None
-    own = resolve_side(lender, data, layers, text=text)
+    own = resolve_side(lender, text, layers)
     require_same_width(own.facts, facts, lender.model.label, side.model.label)
     return [
         replace(each.dictionary, sae=replace(each.dictionary.sae, max_fvu=sae.max_fvu))

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from saeuniv.adapters import corpus
+from saeuniv.adapters import corpus, stdlib_text, text_faults
 from saeuniv.config import Documents, StdlibData, TextData
 
 
@@ -56,7 +56,7 @@ def test_docstrings_are_those_of_ast_walk():
         kinds = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
         nodes = [node for node in ast.walk(ast.parse(source)) if isinstance(node, kinds)]
         expected = [text for node in nodes if len(text := ast.get_docstring(node) or "") > 80]
-        assert list(corpus._docstrings(source.encode())) == expected and expected
+        assert list(stdlib_text._docstrings(source.encode())) == expected and expected
 
 
 def test_docstrings_below_if_try_with_and_match_are_found():
@@ -75,12 +75,12 @@ else:
                 case 1:
                     async def d(): "{long} d"
 """
-    assert sorted(text[-1] for text in corpus._docstrings(source.encode())) == list("abcd")
+    assert sorted(text[-1] for text in stdlib_text._docstrings(source.encode())) == list("abcd")
 
 
 def test_a_file_that_is_no_source_for_this_interpreter_has_no_docstrings():
-    assert list(corpus._docstrings(b"print 'Python 2'")) == []
-    assert list(corpus._docstrings(b"\x00")) == []
+    assert list(stdlib_text._docstrings(b"print 'Python 2'")) == []
+    assert list(stdlib_text._docstrings(b"\x00")) == []
 
 
 def test_reading_twice_gives_the_same_corpus(texts):
@@ -114,12 +114,12 @@ def test_the_number_held_out_is_rounded_and_at_least_one(texts, held_out, expect
 
 
 def test_a_line_can_be_a_document(tmp_path):
-    path = tmp_path / "lines.jsonl"
+    path = tmp_path / "lines.txt"
     path.write_text("one\n\n  \ntwo\none\n")
     read = corpus.read_corpus(TextData(path=str(path), document=Documents.line))
     assert {document.name: document.text for document in read.held_out} == {
-        "lines.jsonl:1": "one",
-        "lines.jsonl:4": "two",
+        "lines.txt:1": "one",
+        "lines.txt:4": "two",
     }
 
 
@@ -164,7 +164,7 @@ def test_bad_text_is_described(tmp_path, name, content, message):
     if content is not None:
         path.write_bytes(content)
     path = path.parent if "/" in name else path
-    (fault,) = corpus.text_faults(TextData(path=str(path)))
+    (fault,) = text_faults.text_faults(TextData(path=str(path)))
     assert fault.startswith(f"data.path={path}: ")
     with pytest.raises(AssertionError, match=message):
         raise AssertionError(fault)
@@ -173,25 +173,25 @@ def test_bad_text_is_described(tmp_path, name, content, message):
 def test_every_bad_file_of_a_folder_is_named(tmp_path):
     (tmp_path / "a.txt").write_bytes(b"\0")
     (tmp_path / "b.md").write_bytes(b"\xff")
-    faults = corpus.text_faults(TextData(path=str(tmp_path)))
+    faults = text_faults.text_faults(TextData(path=str(tmp_path)))
     assert len(faults) == 2 and "a.txt" in faults[0] and "b.md" in faults[1]
 
 
 def test_short_lines_are_short_documents(tmp_path):
     path = tmp_path / "lines.txt"
     path.write_text("a line of forty characters, or nearly so\n" * 100)
-    assert corpus.text_faults(TextData(path=str(path))) == ()
-    (fault,) = corpus.text_faults(TextData(path=str(path), document=Documents.line))
+    assert text_faults.text_faults(TextData(path=str(path))) == ()
+    (fault,) = text_faults.text_faults(TextData(path=str(path), document=Documents.line))
     assert "at most 40 bytes in a line" in fault and "data.document=file" in fault
 
 
 def test_good_text_has_no_faults(texts):
-    assert corpus.text_faults(TextData(path=str(texts))) == corpus.text_faults(StdlibData()) == ()
+    assert text_faults.text_faults(TextData(path=str(texts))) == text_faults.text_faults(StdlibData()) == ()
 
 
 def test_a_python_without_its_sources_is_explained(tmp_path, monkeypatch):
-    monkeypatch.setattr(corpus.sysconfig, "get_path", lambda _name: str(tmp_path))
-    (fault,) = corpus.text_faults(StdlibData())
+    monkeypatch.setattr(stdlib_text.sysconfig, "get_path", lambda _name: str(tmp_path))
+    (fault,) = text_faults.text_faults(StdlibData())
     assert "some distributions strip them" in fault and "data=text" in fault
     with pytest.raises(ValueError, match="some distributions strip them"):
         corpus.read_corpus(StdlibData())
@@ -199,8 +199,8 @@ def test_a_python_without_its_sources_is_explained(tmp_path, monkeypatch):
 
 def test_folders_and_corpus_import_nothing_heavy():
     code = (
-        "import saeuniv.adapters.folders, saeuniv.adapters.corpus, sys;"
-        "heavy = {'torch', 'transformers', 'tokenizers', 'huggingface_hub', 'numpy'};"
+        "import saeuniv.adapters.folders, saeuniv.adapters.text_faults, sys;"
+        "heavy = {'pyarrow', 'datasets', 'torch', 'transformers', 'tokenizers', 'huggingface_hub', 'numpy'};"
         "print(sorted(heavy & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

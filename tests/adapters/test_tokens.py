@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from saeuniv.adapters import tiny, tokens
-from saeuniv.adapters.corpus import Document
+from saeuniv.adapters.documents import Document
 
 TOKENIZER = tiny.byte_tokenizer(8)
 DOCUMENTS = [
@@ -14,9 +14,7 @@ DOCUMENTS = [
 
 
 def _set(context_length: int = 8, cap: int = 10, documents=DOCUMENTS) -> tokens.TokenSet:
-    return tokens.token_set(
-        documents, TOKENIZER, context_length=context_length, max_sequences_per_document=cap, skip_first=2
-    )
+    return tokens.token_set(documents, TOKENIZER, tokens.TokenRules(context_length, cap, skip_first=2))
 
 
 def test_sequences_are_the_first_whole_ones_of_each_document():
@@ -26,7 +24,7 @@ def test_sequences_are_the_first_whole_ones_of_each_document():
     assert made.names == ("a", "b", "c")
     assert made.domains == ("", "", "")
     assert made.keep.tolist() == [[False] * 2 + [True] * 6] * len(made.ids)
-    assert made.masked == {"first_positions": 2 * len(made.ids)}
+    assert made.masked == {"first_positions": 2 * len(made.ids), "special": 0}
     assert made.documents.tolist() == [0, 0, 0, 1, 2, 2, 2, 2]
     assert made.ids.dtype == made.documents.dtype == np.int32
 
@@ -80,9 +78,7 @@ def test_a_length_limit_stored_in_the_tokenizer_cuts_nothing_and_is_left_alone()
     tokenizer = tiny.byte_tokenizer(8)
     tokenizer.backend_tokenizer.enable_truncation(4)
     tokenizer.backend_tokenizer.enable_padding(length=64)
-    made = tokens.token_set(
-        DOCUMENTS, tokenizer, context_length=8, max_sequences_per_document=10, skip_first=2
-    )
+    made = tokens.token_set(DOCUMENTS, tokenizer, tokens.TokenRules(8, 10, skip_first=2))
     assert np.array_equal(made.ids, _set().ids)
     assert tokenizer.backend_tokenizer.truncation["max_length"] == 4
 

@@ -25,6 +25,8 @@ GIVEN = {
     "sae/shared": ["sae=tiny", "sae_b=shared"],
     "sae/custom": ["sae.object=mine:make", "width=64", "control=none"],
     "data/text": ["data.path=folder", "data.held_out=0.3"],
+    "data/hub": ["data.name=owner/name", "data.held_out=0.3"],
+    **{f"data/{name}": ["data.held_out=0.3"] for name in ("openwebtext", "pile", "wikitext", "chat")},
     "alignment/decoder_cosine": ["b=tiny_s0"],
     "alignment/encoder_cosine": ["b=tiny_s0"],
     "alignment/folded_parameters": ["b=tiny_s0", "sae=gemma_scope", "control=none"],

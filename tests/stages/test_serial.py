@@ -16,7 +16,7 @@ from saeuniv.stages.serial import read_task, task_json
 from saeuniv.stages.sweep import SummariseSweep
 from saeuniv.stages.task import Task
 from saeuniv.store import Artifact
-from saeuniv.sweep import sides
+from saeuniv.sweep import texts
 from saeuniv.sweep.plan import Request, plan
 from tests.sweep.conftest import planned
 from tests.sweep.dummies import Dummy, dummy
@@ -29,7 +29,7 @@ def tasks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Task, ...]
     folder = tmp_path_factory.mktemp("plans")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SAEUNIV_STORE", str(folder / "store"))
-        patch.setattr(sides, "fingerprint", lambda data: "0" * 64)
+        patch.setattr(texts, "fingerprint", lambda data: "0" * 64)
         embedded = planned(folder, "-m", "alignment=hungarian,max_corr", "layers.a=[0],[[0,1]]")
         model = write_model(folder / "model")
         saes = write_dictionaries(folder / "saes", range(4))
@@ -101,7 +101,7 @@ def test_what_is_used_several_times_stands_once(tasks: tuple[Task, ...]) -> None
 
 def test_a_row_of_four_layer_pairs_and_its_report_are_small(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setenv("SAEUNIV_STORE", str(tmp_path / "store"))
-    monkeypatch.setattr(sides, "fingerprint", lambda data: "0" * 64)
+    monkeypatch.setattr(texts, "fingerprint", lambda data: "0" * 64)
     work = planned(tmp_path, "a.n_layers=4", "b.n_layers=4", "control=none")
     sizes = {task.stage: len(task_json(task)) for task in (*work.tasks, *work.reports)}
     (pairs,) = {len(task.outputs) for task in work.tasks if task.stage == "scores"}

@@ -16,7 +16,7 @@ from saeuniv.stages.latents import shards
 from saeuniv.stages.task import STAGES
 from saeuniv.stages.tokens import MakeTokens
 from saeuniv.store import Artifact, Kind, Store
-from saeuniv.sweep import sides
+from saeuniv.sweep import texts
 from saeuniv.sweep.plan import Plan
 from tests.sweep.conftest import planned, pretend
 from tests.sweep.dummies import Dummy, dummy, made
@@ -30,7 +30,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
     folder = tmp_path_factory.mktemp("store")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SAEUNIV_STORE", str(folder))
-        patch.setattr(sides, "fingerprint", lambda data: "0" * 64)
+        patch.setattr(texts, "fingerprint", lambda data: "0" * 64)
         yield Store(folder)
 
 
@@ -168,7 +168,7 @@ def test_a_dictionary_that_another_trains_is_not_waited_for_twice(make_plan: Pla
 
 def test_latents_are_done_when_every_shard_is_there_and_fits(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setenv("SAEUNIV_STORE", str(tmp_path / "store"))
-    monkeypatch.setattr(sides, "fingerprint", lambda data: "0" * 64)
+    monkeypatch.setattr(texts, "fingerprint", lambda data: "0" * 64)
     work, store = planned(tmp_path, "control=none"), Store(tmp_path / "store")
     encode = only(work, Encode)
     assert not encode.is_done(), "without tokens it is not known how many shards there are"

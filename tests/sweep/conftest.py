@@ -16,7 +16,7 @@ from saeuniv.stages.encode import Encode
 from saeuniv.stages.latents import shard_cuts
 from saeuniv.stages.tokens import MakeTokens, read_held_out
 from saeuniv.store import Artifact, Store
-from saeuniv.sweep import sides
+from saeuniv.sweep import texts
 from saeuniv.sweep.plan import Plan, Request, plan
 
 BASE = ("a.n_layers=2", "b.n_layers=2", "width=64", "tracking=off")
@@ -27,7 +27,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
     """An empty store, and a text whose fingerprint costs nothing."""
     monkeypatch.setenv("SAEUNIV_STORE", str(tmp_path / "store"))
     monkeypatch.delenv("SAEUNIV_CONFIG_DIR", raising=False)
-    monkeypatch.setattr(sides, "fingerprint", lambda data: "0" * 64)
+    monkeypatch.setattr(texts, "fingerprint", lambda data: "0" * 64)
     return Store(tmp_path / "store")
 
 

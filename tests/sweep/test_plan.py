@@ -18,7 +18,7 @@ from saeuniv.stages.encode import Encode
 from saeuniv.stages.report import Report
 from saeuniv.stages.task import STAGES, Task
 from saeuniv.store import Store
-from saeuniv.sweep import sides
+from saeuniv.sweep import texts
 from saeuniv.sweep.comparison import unite
 from saeuniv.sweep.plan import Plan, Request, plan
 from saeuniv.sweep.sides import Sides
@@ -535,7 +535,7 @@ class Parts:
 def parts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Parts]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SAEUNIV_STORE", str(tmp_path_factory.mktemp("parts")))
-        patch.setattr(sides, "fingerprint", lambda data: "0" * 64)
+        patch.setattr(texts, "fingerprint", lambda data: "0" * 64)
         yield Parts()
 
 
