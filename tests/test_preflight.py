@@ -269,6 +269,71 @@ def test_text_is_looked_at(tmp_path: Path) -> None:
     assert faults("data=text", f"data.path={tmp_path / 'good'}", "data.held_out=0.3", MIXED) == ()
 
 
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        (
+            "data.chat_template=a",
+            "data.chat_template=a: expected data.messages_key=<key of the conversations>",
+        ),
+        ("data.roles=[assistant]", "data.roles=[assistant]: expected data.messages_key=<key"),
+        ("data.document_starts='['", "data.document_starts=[: expected a regular expression"),
+        ("data.max_documents=1", "data.max_documents=1: expected at least 2"),
+        ("data.n_tokens=many", "data.n_tokens=many: expected a number of tokens"),
+        ("data.n_tokens=0", "data.n_tokens=0: expected a number of tokens"),
+        ("data.bos=sometimes", "Choose one of auto, always, never"),
+        ("data.packing=dense", "Choose one of document, concatenated"),
+        ("data.text_key=content", "data.text_key=content: expected this key in every record"),
+        ("data.messages_key=chat", "data.messages_key=chat: expected this key in every record"),
+    ],
+)
+def test_records_are_looked_at(argument: str, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text("".join(json.dumps({"text": f"{n} {TEXT}", "n": n}) + "\n" for n in range(4)))
+    given = ("data=text", f"data.path={path}", "data.held_out=0.3", MIXED)
+    assert faults(*given) == ()
+    (fault,) = faults(*given, argument)
+    assert message in fault
+
+
+def test_a_chat_template_must_be_there(tmp_path: Path) -> None:
+    path, model = tmp_path / "a.jsonl", write_model(tmp_path / "model")
+    turns = [{"role": "user", "content": TEXT}]
+    path.write_text("".join(json.dumps({"m": turns, "n": n}) + "\n" for n in range(4)))
+    given = ("data=text", f"data.path={path}", "data.held_out=0.3", "data.messages_key=m", MIXED)
+    given = (*given, "a=local", f"a.path={model}", "sae=train", "width=64", "control=none")
+    (fault,) = faults(*given, "data.chat_template=a")
+    assert (
+        fault.startswith("data.chat_template=a: expected a tokenizer with a chat template")
+        and str(model) in fault
+    )
+    (fault,) = faults(*given, "data.chat_template=b")
+    assert "got none in the embedded model" in fault
+    (model / "chat_template.jinja").write_text("{{ messages }}")
+    assert faults(*given, "data.chat_template=a") == ()
+
+
+def test_a_data_set_of_the_hub_is_listed_before_anything_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tests.fake_hub import serving
+
+    given = ("data=hub", "data.name=owner/texts", "data.held_out=0.3", MIXED)
+    with serving(tmp_path, monkeypatch) as hub:
+        hub.add("datasets/owner/texts", {"train.jsonl": b"{}", "x.arrow": b""})
+        assert faults(*given) == ()
+        (fault,) = faults(*given, "data.files=*.arrow")
+        assert "got only x.arrow. It has train.jsonl." in fault
+        (fault,) = faults(*given, "data.name=owner/other")
+        assert fault.startswith("data.name=owner/other: the hub has no datasets/owner/other")
+        assert not [each for each in hub.requests if each.startswith("GET")]
+
+
+def test_a_budget_is_one_comparison_however_it_is_written() -> None:
+    names = {cell.comparison for cell in cells("-m", "data.n_tokens=10k,10000,null,20k")}
+    assert len(names) == 3
+
+
 @pytest.mark.parametrize("without", ["config.json", "model.safetensors", "tokenizer.json"])
 def test_a_model_folder_lacks_a_part(without: str, tmp_path: Path) -> None:
     model = write_model(tmp_path / "model", without)

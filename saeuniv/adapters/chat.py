@@ -164,12 +164,12 @@ def _searched(text: str, turns: Sequence[Turn]) -> Iterator[Span]:
 
 
 def chosen_template(data: Data, a: ModelFacts, b: ModelFacts) -> Template | None:
-    """The template that a configuration chooses; None where conversations are not written by one.
+    """The template that a configuration chooses; None where no conversations are written by one.
 
     Raises:
         ConfigError: the tokenizer that it chooses has no template.
     """
-    if not isinstance(data, FileData) or data.chat_template is ChatTemplate.none:
+    if not isinstance(data, FileData) or data.messages_key is None or data.chat_template is ChatTemplate.none:
         return None
     side = data.chat_template.value
     facts = {"a": a, "b": b}[side]

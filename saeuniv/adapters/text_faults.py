@@ -1,5 +1,6 @@
 """What is wrong with a text source, as far as can be seen without a tokenizer (no torch)."""
 
+import re
 from itertools import islice
 
 from saeuniv.adapters.corpus import text_files, where_of
@@ -43,6 +44,8 @@ def _faults(data: FileData, files: list[TextFile]) -> list[str]:
                 n_documents += 1
                 size = len(each.text.encode())
                 longest, n_bytes = max(longest, size), n_bytes + size
+        except re.error:
+            return []  # The rules of the configuration say so.
         except ValueError as error:
             faults.append(_named(str(error), data))
         whole &= n_documents < _LOOKED_AT

@@ -1,9 +1,24 @@
 """Token sets: rows are grouped by the tokens that the model has just read."""
 
+import hashlib
+import json
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from saeuniv.stages.tokens import HeldOut
+from saeuniv.adapters.chat import Template
+from saeuniv.adapters.hub_text import HubText, hub_text
+from saeuniv.adapters.language_model import load_tokenizer
+from saeuniv.config import ChatTemplate, FileData, HubData, TextData
+from saeuniv.stages.serial import read_task, task_json
+from saeuniv.stages.tokens import TINY_TOKENIZER, HeldOut, MakeTokens, read_held_out, read_stream
+from saeuniv.store import Artifact, Kind, artifact
+from tests.adapters.chat_tokenizers import CHATML, write_tokenizer
+from tests.fake_hub import serving
+
+PINNED = ["5f5e50a189bda59f", "382d37d5a6e51ed8", "35dcc7be0c0b5e79"]
 
 
 def _held_out(ids: np.ndarray, documents: np.ndarray, skip_first: int) -> HeldOut:
@@ -55,3 +70,75 @@ def test_rows_are_the_kept_positions_in_reading_order() -> None:
     keep[0, 1] = True
     with pytest.raises(ValueError, match="from the third position on"):
         held_out.groups()
+
+
+def _make(tmp_path: Path, data: FileData, **changes: object) -> tuple[MakeTokens, list[Artifact]]:
+    made = [artifact(Kind.tokens, {"split": split}) for split in ("training", "held_out")]
+    task = MakeTokens(tmp_path / "store", (), tuple(made), 1.0, data, TINY_TOKENIZER, None, *made)
+    return replace(task, **changes), made
+
+
+def _conversations(n: int) -> bytes:
+    turns = [
+        [
+            {"role": "user", "content": f"what is {i}? " * 9},
+            {"role": "assistant", "content": f"{i} it is. " * 9},
+        ]
+        for i in range(n)
+    ]
+    return "".join(json.dumps({"chat": each, "of": f"d{i}"}) + "\n" for i, each in enumerate(turns)).encode()
+
+
+def test_conversations_of_the_hub_become_a_token_set_of_what_one_role_says(tmp_path, monkeypatch, caplog):
+    from huggingface_hub import constants
+
+    with serving(tmp_path, monkeypatch) as hub:
+        hub.add("datasets/owner/chats", {"a.jsonl": _conversations(8)})
+        data = HubData(name="owner/chats", messages_key="chat", domain_key="of", held_out=0.5)
+        data = replace(data, chat_template=ChatTemplate.a, roles=["assistant"], context_length=64)
+        found = hub_text(data)
+        folder = write_tokenizer(tmp_path / "chat", template=CHATML)
+        template = Template(CHATML, "0", str(folder), None)
+        settings = {"hub": found, "template": template, "tokenizer": str(folder)}
+        task, (training, held_out) = _make(tmp_path, data, **settings)
+        found.text_files()
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+        hub.requests.clear()
+        with caplog.at_level("INFO", logger="saeuniv"):
+            task(lambda done, total: None)
+        assert hub.requests == []
+    about = json.loads((task.store.folder(held_out) / "text.json").read_text())
+    tokens = read_held_out(task.store, held_out)
+    assert len(about["documents"]) == len(about["domains"]) == 4 and set(about["domains"]) < {
+        f"d{i}" for i in range(8)
+    }
+    assert about["masked"]["chat_role"] > 0
+    assert sum(about["masked"].values()) + tokens.keep.sum() == tokens.keep.size
+    (line,) = [each for each in caplog.messages if "held-out documents" in each]
+    assert f"from 4 of 4 held-out documents, {tokens.keep.sum()} rows; masked: first_positions " in line
+    assert f"chat_role {about['masked']['chat_role']}" in line
+    tokenizer = load_tokenizer(str(folder))
+    rows = tokenizer.decode(tokens.ids[tokens.keep])
+    assert "it is." in rows and "what" not in rows and "assistant" not in rows
+    stream = tokenizer.decode(read_stream(task.store, training))
+    assert stream.count("<turn>assistant\n") == 4 and "<bos>" not in stream
+
+
+def test_tasks_of_several_texts_are_several(tmp_path):
+    data = HubData(name="owner/chats")
+    one, _ = _make(tmp_path, data, hub=HubText("datasets/owner/chats", "0" * 40, ("a",)))
+    other, _ = _make(tmp_path, data, hub=HubText("datasets/owner/chats", "1" * 40, ("a",)))
+    assert one.group != other.group and read_task(task_json(one)) == one
+
+
+def test_bytes_of_the_embedded_tokenizer_are_as_they_were(tmp_path):
+    """Of fixed texts, written down before texts of other kinds were read: ids, order, split, stream."""
+    for number in range(12):
+        (tmp_path / f"{number}.txt").write_text(f"document {number} é. " * (3 + number))
+    data = TextData(path=str(tmp_path), held_out=0.5, context_length=16, max_sequences_per_document=2)
+    task, made = _make(tmp_path, data)
+    task(lambda done, total: None)
+    tokens, stream = read_held_out(task.store, made[1]), read_stream(task.store, made[0])
+    digests = [hashlib.sha256(each.tobytes()).hexdigest()[:16] for each in (tokens.ids, tokens.keep, stream)]
+    assert digests == PINNED
+    assert tokens.documents.tolist() == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5]

@@ -48,8 +48,9 @@ def make_plan(tmp_path):
 
     def make(*argv: str) -> Plan:
         models = ("a=hub", "a.name=owner/a", "b=hub", "b.name=owner/b")
-        text = ("data=text", f"data.path={tmp_path / 'text.txt'}", "tracking=off")
-        checked = preflight([*models, *text, *argv])
+        text = ("data=text", f"data.path={tmp_path / 'text.txt'}")
+        chosen = () if "data=hub" in argv else text
+        checked = preflight([*models, *chosen, "tracking=off", *argv])
         assert checked.faults == ()
         work = plan([Request(checked.cells, tmp_path / "c", "# Replay: saeuniv \na: {}\n", "s")])
         assert work.refused == ()
@@ -125,6 +126,26 @@ def test_embedded_models_need_no_hub(hub: FakeHub, tmp_path):
     cells = preflight(["tracking=off"]).cells
     work = plan([Request(cells, tmp_path / "c", "# Replay: saeuniv \na: {}\n", "s")])
     assert work.tasks and fetches(work.tasks) == () and hub.requests == []
+
+
+def test_the_files_of_a_data_set_are_fetched_with_the_models(hub: FakeHub, make_plan):
+    files = {f"train-{n}.jsonl": f'{{"text": "{n} {TEXT}"}}\n'.encode() * 2 for n in range(3)}
+    commit = hub.add("datasets/owner/texts", files)
+    hub.add("datasets/owner/texts", {})
+    work = make_plan(
+        *SAES, "data=hub", "data.name=owner/texts", f"data.revision={commit}", "data.max_files=2"
+    )
+    found = fetches(work.tasks)
+    wanted = {"train-0.jsonl", "train-1.jsonl"}
+    assert _files(found)["datasets/owner/texts"] == wanted
+    assert announce(found).startswith("4 repositories, ")
+    hub.requests.clear()
+    _fetch(found)
+    assert {f"{commit} {name}" for name in wanted} <= set(hub.fetched())
+    again = make_plan(
+        *SAES, "data=hub", "data.name=owner/texts", f"data.revision={commit}", "data.max_files=2"
+    )
+    assert announce(fetches(again.tasks)).startswith("nothing to fetch") and hub.requests == []
 
 
 def test_every_repository_that_cannot_be_had_is_named_at_once(hub: FakeHub, make_plan, monkeypatch):
