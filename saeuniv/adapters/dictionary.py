@@ -109,6 +109,20 @@ def check_fvu(
     return warnings
 
 
+def neighbourhood_fvu(
+    model: LanguageModel,
+    dictionaries: Mapping[Hookpoint, Dictionary],
+    ids: Int[np.ndarray, "sequences context"],
+    keep: Bool[np.ndarray, "sequences context"],
+) -> dict[Hookpoint, dict[str, float]]:
+    """The FVU of each dictionary at its own hookpoint (first) and at the neighbours, by their names."""
+    sums = _neighbourhood_sums(model, dictionaries, ids, keep)
+    return {
+        own: {str(place): each.fvu for (owner, place), each in sums.items() if owner == own}
+        for own in dictionaries
+    }
+
+
 def _neighbourhood_sums(
     model: LanguageModel,
     dictionaries: Mapping[Hookpoint, Dictionary],

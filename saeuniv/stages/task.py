@@ -179,8 +179,7 @@ class DictionaryReference:
                 f"{self.source}: expected a dictionary with parameters, got an object with encode and "
                 f"decode. Choose an alignment that reads tokens (alignment=hungarian)."
             )
-        weights = formats.read(self.locate(store), form=self.form)
-        return weights._replace(centred=True) if self.centred else weights
+        return formats.read(self.locate(store), form=self.form)._replace(centred=self.centred)
 
     def decoder(self, store: Store) -> Float32[np.ndarray, "latents d_in"]:
         """Its decoder directions as stored. Raises ValueError as `weights` does."""
