@@ -4,18 +4,22 @@ import contextlib
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from saeuniv.adapters.batches import Batches
 from saeuniv.adapters.model_facts import d_ff_of
 from saeuniv.adapters.model_folders import load_hf_model, load_tokenizer
 from saeuniv.adapters.module_hooks import Backend, ModuleHooks, Touch
 from saeuniv.config import ModelBackend
 from saeuniv.hookpoints import Hookpoint, HookpointKind, is_parallel
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 _log = logging.getLogger(__name__)
 
@@ -40,15 +44,22 @@ class LanguageModel:
 
         self._parallel = is_parallel(self.architecture, written)
         self.device: torch.device = backend.model.get_input_embeddings().weight.device
-        """Where ids are put; a model over several devices gives activations wherever they are computed."""
+        """Where ids are put."""
+
+        # MPS has no float64, which sums over rows need.
+        self.given_on = torch.device("cpu") if self.device.type == "mps" else self.device
+        """Where activations are given, wherever in a model over several devices they are computed."""
+
+        self.batches = Batches()
+        """Of sequences, as large as the device's memory allows."""
 
     def activations(
         self, ids: Int[Tensor | np.ndarray, "batch context"], hookpoints: Sequence[Hookpoint]
     ) -> dict[Hookpoint, Float[Tensor, "batch context width"]]:
         """What the model computes at each hookpoint, from one forward pass that stops after the last.
 
-        Exactly these ids are read: no BOS is prepended. The result lives where the model does and
-        takes no part in autograd.
+        Exactly these ids are read: no BOS is prepended. The result is on `given_on`, in the type the model
+        computes in, and takes no part in autograd.
 
         Raises:
             ValueError: a hookpoint that this model does not have.
@@ -59,7 +70,7 @@ class LanguageModel:
         def capture(hookpoint: Hookpoint) -> Touch:
             def touch(activation: Tensor) -> None:
                 kept = activation.clone() if hookpoint.kind in _CHANGED_LATER else activation
-                captured[hookpoint] = kept
+                captured[hookpoint] = kept.to(self.given_on)
                 if len(captured) == len(wanted):
                     raise _AllCaptured
 
@@ -104,7 +115,6 @@ class LanguageModel:
             losses = torch.nn.functional.cross_entropy(
                 logits[:, :-1][counted].float(), tokens[:, 1:][counted], reduction="none"
             )
-            # MPS has no float64.
             return float(losses.cpu().double().mean())
 
     def _ids(self, ids: Tensor | np.ndarray) -> Tensor:
@@ -170,9 +180,10 @@ def load_language_model(
     *,
     revision: str | None = None,
     device: str = "cpu",
+    dtype: str = "float32",
     backend: ModelBackend = ModelBackend.auto,
 ) -> LanguageModel:
-    """The model in a folder, or of a hub repository at a revision, in float32.
+    """The model in a folder, or of a hub repository at a revision; `cuda:0,cuda:1` spreads it over both.
 
     With `backend=auto` it is read by TransformerBridge, or where this does not know the architecture, by
     hooks on its modules; both give the same activations.
@@ -180,23 +191,31 @@ def load_language_model(
     Raises:
         OSError: there are no safetensors weights (pickled weights are not read).
         ConfigError: the commit is neither in the cache nor to be had from the hub.
-        ValueError: damaged weights; `backend=bridge` for an architecture that it does not know.
+        ValueError: damaged weights; a device that is not there; `backend=bridge` for an architecture that
+            it does not know.
     """
-    found = _backend(folder, revision, device, backend)
-    _log.info("models: %s is read by %s", Path(folder).name, found.name)
+
+    def load(attention: str | None) -> "PreTrainedModel":
+        return load_hf_model(folder, revision=revision, device=device, dtype=dtype, attention=attention)
+
+    found = _backend(load, lambda: load_tokenizer(folder, revision), backend)
+    _log.info("models: %s is read by %s, in %s on %s", Path(folder).name, found.name, dtype, device)
     return LanguageModel(found)
 
 
-def _backend(folder: str, revision: str | None, device: str, backend: ModelBackend) -> Backend:
+def _backend(
+    load: Callable[[str | None], "PreTrainedModel"],
+    tokenizer: Callable[[], "PreTrainedTokenizerFast"],
+    backend: ModelBackend,
+) -> Backend:
     if backend is not ModelBackend.hf:
         from saeuniv.adapters.bridge import Bridge, UnknownToBridge
 
         try:
             # The bridge computes attention eagerly; the model handed to it must agree.
-            model = load_hf_model(folder, revision=revision, device=device, attention="eager")
-            return Bridge(model, load_tokenizer(folder, revision))
+            return Bridge(load("eager"), tokenizer())
         except UnknownToBridge as error:
             if backend is ModelBackend.bridge:
                 raise
             _log.info("models: %s", error)
-    return ModuleHooks(load_hf_model(folder, revision=revision, device=device))
+    return ModuleHooks(load(None))

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from saeuniv.adapters.checkpoints import LocalFolder, tokenizer_hash
 from saeuniv.adapters.hub import HubFolder
-from saeuniv.config import ConfigError
+from saeuniv.config import ConfigError, Dtype
 from saeuniv.hookpoints import HookpointKind, is_parallel
 
 # The names under which common architectures write one number.
@@ -17,6 +17,9 @@ _N_EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts")
 
 # These leave the width of the MLP unsaid where it is four times that of the stream.
 _FOUR_TIMES = frozenset({"gpt2", "gptj", "gpt_neo", "falcon", "codegen"})
+
+# Of a prefix: gemma, gemma2, gemma3_text. Their residual streams exceed 65,504.
+_OVERFLOWS_IN_FLOAT16 = "gemma"
 
 TINY_D_FF = 4
 """Neurons of the embedded models' MLPs per dimension of their stream."""
@@ -45,6 +48,28 @@ class ModelFacts(NamedTuple):
 
     parallel: bool = False
     """Attention and MLP read the same stream: there is no resid_mid."""
+
+    dtype: str = "float32"
+    """The type that the checkpoint names as its own."""
+
+    def computes_in(self, asked: Dtype, *, device: str, key: str) -> str:
+        """The type that the model computes in on a device; for auto its own on a GPU, float32 on the CPU.
+
+        A model of float16 that overflows in it is taken in bfloat16, which has the range of float32.
+
+        Raises:
+            ConfigError: float16 is asked of a model that overflows in it.
+        """
+        overflows = self.architecture.startswith(_OVERFLOWS_IN_FLOAT16)
+        if asked is Dtype.auto:
+            own = "float32" if device == "cpu" else self.dtype
+            return "bfloat16" if own == "float16" and overflows else own
+        if asked is Dtype.float16 and overflows:
+            raise ConfigError(
+                f"{key}.dtype=float16: expected a type that the activations of {self.architecture} fit in, "
+                f"and they overflow in float16. Choose {key}.dtype=auto, bfloat16 or float32."
+            )
+        return asked.value
 
     def width_at(self, kind: HookpointKind) -> int:
         """The dimensions of an activation.
@@ -104,6 +129,7 @@ def facts_of(
         source.loadable(""),
         d_ff_of(config, str(architecture), d_model),
         is_parallel(str(architecture), config),
+        _own_dtype(config),
     )
 
 
@@ -119,3 +145,9 @@ def d_ff_of(config: Mapping[str, Any], architecture: str, d_model: int) -> int |
 
 def _number(config: Mapping[str, Any], names: Sequence[str]) -> int | None:
     return next((config[name] for name in names if config.get(name)), None)
+
+
+def _own_dtype(config: Mapping[str, Any]) -> str:
+    """Quantised and other types are computed with in float32."""
+    own = config.get("dtype") or config.get("torch_dtype")
+    return str(own) if own in {each.value for each in Dtype} - {"auto"} else "float32"

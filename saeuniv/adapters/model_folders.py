@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from saeuniv.adapters.devices import device_map, require
 from saeuniv.adapters.downloads import local_model
 
 if TYPE_CHECKING:
@@ -12,33 +13,44 @@ if TYPE_CHECKING:
 
 
 def load_hf_model(
-    folder: str, *, revision: str | None = None, device: str = "cpu", attention: str | None = None
+    folder: str,
+    *,
+    revision: str | None = None,
+    device: str = "cpu",
+    dtype: str = "float32",
+    attention: str | None = None,
 ) -> "PreTrainedModel":
-    """The model in a folder, or of a hub repository at a revision, in float32 and evaluation mode.
+    """The model in a folder, or of a hub repository at a revision, in evaluation mode.
 
-    `attention` names what computes attention; unset, Hugging Face chooses what is right for the model.
+    `device` may name several GPUs, over which the model is spread: `cuda:0,cuda:1`. `attention` names what
+    computes attention; unset, Hugging Face chooses what is right for the model.
 
     Raises:
         OSError: there are no safetensors weights (pickled weights are not read).
         ConfigError: the commit is neither in the cache nor to be had from the hub.
-        ValueError: damaged weights.
+        ValueError: damaged weights; a device that torch cannot use here.
     """
     from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM
     from transformers.utils.logging import disable_progress_bar
 
     disable_progress_bar()
+    devices = require(device)
     folder = _here(folder, revision, weights=True)
     try:
         model: Any = AutoModelForCausalLM.from_pretrained(
-            folder, dtype=torch.float32, attn_implementation=attention, use_safetensors=True
+            folder,
+            dtype=getattr(torch, dtype),
+            attn_implementation=attention,
+            use_safetensors=True,
+            **device_map(devices),
         )
     except SafetensorError as error:
         raise ValueError(
             f"{folder}: expected weights that can be read, got damaged safetensors ({error}). "
             f"Copy or fetch the files again."
         ) from error
-    return model.to(device).eval()
+    return (model.to(device) if len(devices) == 1 else model).eval()
 
 
 def load_tokenizer(folder: str, revision: str | None = None) -> "PreTrainedTokenizerFast":

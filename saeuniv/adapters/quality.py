@@ -51,18 +51,21 @@ def encode_rows(
     parts: dict[Hookpoint, list[EncodedRows]] = {hookpoint: [] for hookpoint in dictionaries}
     fits: dict[Hookpoint, tuple[FvuSums, FvuSums]] = {}
     high: list[Tensor] = []
-    for start in range(0, len(ids), batch_sequences):
-        batch = slice(start, start + batch_sequences)
+
+    def encoded(batch: slice) -> tuple[Tensor, dict[Hookpoint, _EncodedBatch]]:
         activations = model.activations(ids[batch], list({*dictionaries, reference}))
         is_high = _norms(activations[reference], keep[batch]) > bound
+        rows = {hookpoint: activations[hookpoint][keep[batch]] for hookpoint in dictionaries}
+        return is_high, {each: _encoded(dictionaries[each], x, is_high) for each, x in rows.items()}
+
+    for is_high, found in model.batches.of(len(ids), batch_sequences, encoded):
         high.append(is_high)
-        for hookpoint, dictionary in dictionaries.items():
-            x = activations[hookpoint][keep[batch]]
-            rows, made = dictionary.encode_and_reconstruct(x)
+        for hookpoint, (rows, *both) in found.items():
             parts[hookpoint].append(rows)
-            both = (FvuSums.of(x[~is_high], made[~is_high]), FvuSums.of(x[is_high], made[is_high]))
             known = fits.get(hookpoint)
-            fits[hookpoint] = (known[0].plus(both[0]), known[1].plus(both[1])) if known else both
+            fits[hookpoint] = (
+                (known[0].plus(both[0]), known[1].plus(both[1])) if known else (both[0], both[1])
+            )
     mask = torch.cat(high).cpu().numpy()
     return {hookpoint: Encoded(parts[hookpoint], *fits[hookpoint], mask) for hookpoint in dictionaries}
 
@@ -74,11 +77,11 @@ def row_norms(
 ) -> Float[np.ndarray, " rows"]:
     """The norm of the residual stream at `norm_hookpoint` on the kept positions."""
     reference = norm_hookpoint(model)
-    found: list[Tensor] = []
-    for start in range(0, len(ids), _BATCH_SEQUENCES):
-        batch = slice(start, start + _BATCH_SEQUENCES)
-        found.append(_norms(model.activations(ids[batch], [reference])[reference], keep[batch]))
-    return torch.cat(found).cpu().numpy()
+
+    def norms(batch: slice) -> Float[Tensor, " rows"]:
+        return _norms(model.activations(ids[batch], [reference])[reference], keep[batch])
+
+    return torch.cat([*model.batches.of(len(ids), _BATCH_SEQUENCES, norms)]).cpu().numpy()
 
 
 def norm_hookpoint(model: LanguageModel) -> Hookpoint:
@@ -153,6 +156,17 @@ def _means(
             new = x[keep[batch]].double().sum(0)
             sums[hookpoint] = sums[hookpoint] + new if hookpoint in sums else new
     return {hookpoint: total / max(int(keep.sum()), 1) for hookpoint, total in sums.items()}
+
+
+_EncodedBatch = tuple[EncodedRows, FvuSums, FvuSums]
+
+
+def _encoded(
+    dictionary: Dictionary, x: Float[Tensor, "rows d_in"], is_high: Bool[Tensor, " rows"]
+) -> _EncodedBatch:
+    rows, made = dictionary.encode_and_reconstruct(x)
+    fit, fit_high = (FvuSums.of(x[chosen], made[chosen]) for chosen in (~is_high, is_high))
+    return rows, fit, fit_high
 
 
 def _norms(

@@ -14,7 +14,8 @@ def main(argv: Sequence[str]) -> int:
     arguments = overrides_parser(
         "fetch", "Fetch what a command of launch.py needs from hubs, and does not have; nothing else is done."
     )
-    work = plan(asked(arguments.parse_intermixed_args(argv)).requests)
+    wanted = asked(arguments.parse_intermixed_args(argv))
+    work = plan(wanted.requests, wanted.launcher if wanted.checked.multirun else None)
     fetch(work, always_say=True)
     for request, error in work.refused:
         sys.stderr.write(f"refused: {request.folder.name}: {error}\n")

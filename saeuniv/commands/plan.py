@@ -58,7 +58,7 @@ def main(argv: Sequence[str]) -> int:
     )
     given = arguments.parse_intermixed_args(argv)
     wanted = asked(given)
-    work = plan(wanted.requests)
+    work = plan(wanted.requests, wanted.launcher if wanted.checked.multirun else None)
     expected = estimate(work.tasks, learn(work.root))
     if given.emit:
         n_tasks = emit(work, wanted, given.emit)

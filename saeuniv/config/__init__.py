@@ -33,6 +33,12 @@ from saeuniv.config.layers import parse_count as parse_count
 from saeuniv.config.layers import parse_width as parse_width
 from saeuniv.config.layers import select_layers as select_layers
 from saeuniv.config.layers import select_pairs as select_pairs
+from saeuniv.config.models import Dtype as Dtype
+from saeuniv.config.models import HubModel as HubModel
+from saeuniv.config.models import LocalModel as LocalModel
+from saeuniv.config.models import Model as Model
+from saeuniv.config.models import ModelBackend as ModelBackend
+from saeuniv.config.models import TinyModel as TinyModel
 from saeuniv.config.settings import Alignment as Alignment
 from saeuniv.config.settings import Bootstrap as Bootstrap
 from saeuniv.config.settings import Condition as Condition
@@ -40,6 +46,7 @@ from saeuniv.config.settings import Config as Config
 from saeuniv.config.settings import Control as Control
 from saeuniv.config.settings import ControlKind as ControlKind
 from saeuniv.config.settings import CorrelationDevice as CorrelationDevice
+from saeuniv.config.settings import Device as Device
 from saeuniv.config.settings import Eligibility as Eligibility
 from saeuniv.config.settings import EvidenceKind as EvidenceKind
 from saeuniv.config.settings import Layers as Layers
@@ -49,12 +56,7 @@ from saeuniv.config.settings import Resources as Resources
 from saeuniv.config.settings import Sweep as Sweep
 from saeuniv.config.settings import Tracking as Tracking
 from saeuniv.config.settings import TrackingMode as TrackingMode
-from saeuniv.config.sources import HubModel as HubModel
-from saeuniv.config.sources import LocalModel as LocalModel
-from saeuniv.config.sources import Model as Model
-from saeuniv.config.sources import ModelBackend as ModelBackend
 from saeuniv.config.sources import Sae as Sae
-from saeuniv.config.sources import TinyModel as TinyModel
 from saeuniv.config.text import Bos as Bos
 from saeuniv.config.text import ChatTemplate as ChatTemplate
 from saeuniv.config.text import Data as Data

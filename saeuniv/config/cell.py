@@ -9,6 +9,7 @@ from enum import Enum
 from pathlib import Path
 
 from saeuniv.config.layers import Expansion, Width
+from saeuniv.config.models import Model
 from saeuniv.config.settings import (
     Alignment,
     Bootstrap,
@@ -20,7 +21,7 @@ from saeuniv.config.settings import (
     Sweep,
     Tracking,
 )
-from saeuniv.config.sources import Model, Sae
+from saeuniv.config.sources import Sae
 from saeuniv.config.text import Data
 
 # Never part of a sweep's name: where and how it runs, not what.

@@ -11,8 +11,9 @@ from omegaconf.errors import OmegaConfBaseException
 from saeuniv.config.assembly import assemble
 from saeuniv.config.cell import Cell
 from saeuniv.config.errors import ConfigError
+from saeuniv.config.models import Model
 from saeuniv.config.settings import Alignment, Config
-from saeuniv.config.sources import Model, Sae
+from saeuniv.config.sources import Sae
 from saeuniv.config.text import Data
 
 _BASES = {"a": Model, "b": Model, "sae": Sae, "data": Data, "alignment": Alignment}

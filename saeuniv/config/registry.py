@@ -8,7 +8,7 @@ from pathlib import Path
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 
-from saeuniv.config import dictionaries, settings, sources, text, trained
+from saeuniv.config import dictionaries, models, settings, text, trained
 from saeuniv.config.cell import sweep_name
 from saeuniv.config.help import help_page
 from saeuniv.config.inspection import inspect
@@ -20,7 +20,7 @@ _PACKAGE = Path(__file__).resolve().parent.parent
 CONF_DIR = next(folder for folder in (_PACKAGE / "conf", _PACKAGE.parent / "conf") if folder.is_dir())
 
 SOURCES: dict[str, dict[str, type]] = {
-    "model": {"hub": sources.HubModel, "local": sources.LocalModel, "tiny": sources.TinyModel},
+    "model": {"hub": models.HubModel, "local": models.LocalModel, "tiny": models.TinyModel},
     "sae": {
         "tiny": trained.TinySae,
         "train": trained.TrainedSae,

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from saeuniv.config.dictionaries import NoSae, SharedSae
 from saeuniv.config.errors import ConfigError
 from saeuniv.config.layers import parse_count
-from saeuniv.config.settings import Config, ControlKind
-from saeuniv.config.sources import Model, Sae, TinyModel
+from saeuniv.config.models import Model, TinyModel
+from saeuniv.config.settings import Config, ControlKind, Device
+from saeuniv.config.sources import Sae
 from saeuniv.config.text import ChatTemplate, Data, FileData, HubData
 from saeuniv.config.trained import TrainedSae, training_rules
 
@@ -70,6 +71,9 @@ def _settings(config: Config) -> Iterator[Rule]:
     batch = r.encode_batch_sequences
     yield "resources.encode_batch_sequences", batch, batch >= 1, "at least 1"
     yield "resources.encode_tasks", r.encode_tasks, 1 <= r.encode_tasks <= 1000, "1 to 1000"
+    yield "resources.n_devices", r.n_devices, r.n_devices >= 1, "at least 1"
+    single = r.n_devices == 1 or r.device in (Device.auto, Device.cuda)
+    yield "resources.device", r.device.value, single, f"cuda for resources.n_devices={r.n_devices}"
     yield "resources.layers_gb", r.layers_gb, r.layers_gb >= 0, "at least 0"
     hours = s.max_gpu_hours
     yield "sweep.max_gpu_hours", hours, hours is None or hours > 0, "a positive number of hours"

@@ -4,7 +4,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, ClassVar
 
-from saeuniv.config.sources import Model, Sae
+from saeuniv.config.models import Model
+from saeuniv.config.sources import Sae
 from saeuniv.config.text import Data
 
 
@@ -52,6 +53,16 @@ class CorrelationDevice(Enum):
 
     cpu = "cpu"
     cuda = "cuda"
+
+
+class Device(Enum):
+    """What models compute on. auto: a GPU if there is one, MPS if its results are right, or the CPU."""
+
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+    mps = "mps"
+    """Apple's GPU, after a small computation has given what the CPU gives."""
 
 
 @dataclass
@@ -185,8 +196,14 @@ class Resources:
     processes: int | None = None
     """One-thread worker processes; unset: the cores, at most 4; 1: work in this process."""
 
+    device: Device = Device.auto
+    """What models compute on; with SLURM auto is a GPU where jobs of the stage latents ask for one."""
+
+    n_devices: int = 1
+    """GPUs that one model is spread over."""
+
     encode_batch_sequences: int = 64
-    """Sequences per forward pass."""
+    """Sequences per forward pass; halved where memory does not suffice."""
 
     encode_tasks: int = 1
     """Tasks that share the shards of one model's latents: as many as there are devices to run them."""

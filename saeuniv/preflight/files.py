@@ -68,6 +68,7 @@ class FileChecks:
         )
         if facts is None:
             return None, None
+        _caught(faults, lambda: facts.computes_in(model.dtype, device="cpu", key=name))
         layers = _caught(faults, lambda: self._layers(side, facts, unset))
         key = "sae" if cell.a.sae == cell.b.sae else f"sae_{name}"
         published = not isinstance(side.sae, TrainedSae)

@@ -3,7 +3,7 @@
 import dataclasses
 import logging
 import time
-from collections.abc import Collection, Hashable, Iterable, Iterator
+from collections.abc import Collection, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, NamedTuple
 
@@ -35,6 +35,17 @@ class Encode(Task):
     tokens: Artifact
     latents: tuple[LatentsReference, ...]
     batch_sequences: int
+    device: str = "cpu"
+    """cpu, mps, cuda, cuda:1, or cuda:0,cuda:1 for a model that is spread over both; no part of a key."""
+
+    @property
+    def n_gpus(self) -> int:
+        """Those that `device` names."""
+        return sum(each.startswith("cuda") for each in self.device.split(","))
+
+    def on_gpus(self, numbers: Sequence[int]) -> "Encode":
+        """On these GPUs."""
+        return replace(self, device=",".join(f"cuda:{number}" for number in numbers))
 
     @property
     def label(self) -> str:
@@ -151,8 +162,18 @@ class Encode(Task):
         from saeuniv.adapters.language_model import load_language_model
         from saeuniv.adapters.quality import HIGH_NORM, row_norms
 
-        model = load_language_model(self.model.locate(self.store), revision=self.model.revision)
-        dictionaries = {each.dictionary.hookpoint: each.dictionary.load(self.store) for each in self.latents}
+        model = load_language_model(
+            self.model.locate(self.store),
+            revision=self.model.revision,
+            device=self.device,
+            dtype=self.model.dtype,
+            backend=self.model.backend,
+        )
+        given_on = str(model.given_on)
+        dictionaries = {
+            each.dictionary.hookpoint: each.dictionary.load(self.store, device=given_on)
+            for each in self.latents
+        }
         step = max(len(held_out.ids) // _CHECKED_SEQUENCES, 1)
         checked = _Sequences(*(each[::step][:_CHECKED_SEQUENCES] for each in (held_out.ids, held_out.keep)))
         max_fvu = min(each.dictionary.sae.max_fvu for each in self.latents)

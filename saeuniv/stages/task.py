@@ -2,7 +2,7 @@
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Hashable
+from collections.abc import Callable, Collection, Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from jaxtyping import Float32
 
-from saeuniv.config import CustomSae, NoSae, Sae, canonical_json
+from saeuniv.config import CustomSae, ModelBackend, NoSae, Sae, canonical_json
 from saeuniv.hookpoints import Hookpoint
 from saeuniv.store import Artifact, Store
 
@@ -66,6 +66,15 @@ class Task(ABC):
         """What it works on, for people."""
 
     @property
+    def n_gpus(self) -> int:
+        """How many GPUs it has to itself while it runs."""
+        return 0
+
+    def on_gpus(self, numbers: Sequence[int]) -> "Task":
+        """The task with the GPUs of these numbers, as many as it asked for."""
+        return self
+
+    @property
     def group(self) -> Hashable:
         """Tasks of one group are made in one pass: equal groups can be `united`."""
         return (self.stage, self.key)
@@ -111,6 +120,11 @@ class ModelReference:
 
     revision: str | None
     """The hub commit, where the folder is a repository."""
+
+    dtype: str = "float32"
+    """What it computes in."""
+
+    backend: ModelBackend = ModelBackend.auto
 
     def locate(self, store: Store) -> str:
         """The folder or repository to load from; a stored model is verified first."""

@@ -7,6 +7,7 @@ from concurrent.futures.process import BrokenProcessPool
 
 from saeuniv.stages.task import Task
 from saeuniv.store import ArtifactError
+from saeuniv.sweep.devices import Gpus
 from saeuniv.sweep.outcome import Failure, Outcome, tell
 from saeuniv.sweep.plan import Plan
 from saeuniv.sweep.pool import Advanced, Ended, Pool, Spent, discard
@@ -43,6 +44,7 @@ class _Run:
         self._shown = shown
         self._waiting = sorted(range(len(tasks)), key=lambda number: -tasks[number].seconds)
         self._makers = {output.path: number for number, task in enumerate(tasks) for output in task.outputs}
+        self._gpus = Gpus.for_tasks(tasks)
         self._at_work: dict[Future[Spent], int] = {}
         self._done: set[int] = set()
         self._unheard: set[int] = set()
@@ -78,10 +80,13 @@ class _Run:
                 self._not_run.add(number)
                 self._shown.ended(self._tasks[number])
             elif needed <= self._done | lost and len(self._at_work) < self._workers.processes:
+                placed = self._gpus.take(number, self._tasks[number])
+                if placed is None:
+                    continue
                 self._waiting.remove(number)
                 self._shown.started(self._tasks[number])
                 self._unheard.add(number)
-                self._at_work[self._workers.submit(number, self._tasks[number])] = number
+                self._at_work[self._workers.submit(number, placed)] = number
 
     def _listen(self) -> None:
         for message in self._workers.messages():
@@ -105,6 +110,7 @@ class _Run:
 
     def _finish(self, future: Future[Spent]) -> None:
         number = self._at_work.pop(future)
+        self._gpus.give_back(number)
         self._shown.ended(self._tasks[number])
         error = future.exception()
         if error is None:

@@ -7,13 +7,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from saeuniv.config import Cell, ConfigError, untrained_counterpart
+from saeuniv.config import Cell, ConfigError, Launcher, untrained_counterpart
 from saeuniv.config.config_yaml import control_config_text
 from saeuniv.stages.compare import ComparePairs, PairOutputs, inputs_of
 from saeuniv.stages.report import Report
 from saeuniv.stages.task import STAGES, LatentsReference, Task
 from saeuniv.store import Artifact, Store
 from saeuniv.sweep.comparison import Comparison, unite
+from saeuniv.sweep.devices import planned_device
 from saeuniv.sweep.inventory import Inventory
 from saeuniv.sweep.reporting import Place, report_of
 from saeuniv.sweep.side_tasks import side_tasks
@@ -76,17 +77,20 @@ class Plan:
         ]
 
 
-def plan(requests: Sequence[Request]) -> Plan:
+def plan(requests: Sequence[Request], launcher: Launcher | None = None) -> Plan:
     """The work that comparisons and their controls still need, each piece of it once.
 
+    `launcher` is that of a sweep; without it the work is for this machine.
+
     Raises:
-        ConfigError: the comparisons name several stores.
+        ConfigError: the comparisons name several stores; a model cannot be spread over GPUs.
     """
     stores = sorted({str(cell.store) for request in requests for cell in request.cells})
     if len(stores) > 1:
         raise ConfigError(f"store: expected one for the whole sweep, got {', '.join(stores)}.")
+    device = planned_device(requests[0].cells[0].resources, launcher)
     with _no_collection():
-        return _plan(requests, Inventory(Store(Path(stores[0]).absolute())))
+        return _plan(requests, Inventory(Store(Path(stores[0]).absolute())), Sides(device))
 
 
 @contextmanager
@@ -101,8 +105,7 @@ def _no_collection() -> Generator[None]:
             gc.enable()
 
 
-def _plan(requests: Sequence[Request], state: Inventory) -> Plan:
-    sides = Sides()
+def _plan(requests: Sequence[Request], state: Inventory, sides: Sides) -> Plan:
     whole = _Whole()
     reports: dict[Path, Report] = {}
     controls: dict[Path, Path] = {}
@@ -115,7 +118,7 @@ def _plan(requests: Sequence[Request], state: Inventory) -> Plan:
             refused.append(Refused(request, error))
             continue
         for each in filter(None, (comparison, control)):
-            whole.add(_tasks(each, state))
+            whole.add(_tasks(each, state, sides.device))
             n_pairs += len(each.wanted)
         for report in _reports(request, comparison, control, state):
             reports.setdefault(report.folder, report)
@@ -170,7 +173,7 @@ def _reports(
         yield report_of(control, None, state, Place(beside, config, request.sweep, "control"))
 
 
-def _tasks(comparison: Comparison, state: Inventory) -> list[Task]:
+def _tasks(comparison: Comparison, state: Inventory, device: str) -> list[Task]:
     """The tasks of one comparison, without its report."""
     root, cell = state.store.root, comparison.cell
     todo = [(wanted, outputs) for wanted, outputs in comparison.pairs if _is_needed(outputs, state)]
@@ -183,7 +186,7 @@ def _tasks(comparison: Comparison, state: Inventory) -> list[Task]:
             # What B reads by is trained with A's.
             layers |= {layer for wanted, _ in todo for layer in wanted.layer_b if layer in side.latents}
         missing = _missing_of(side, layers, state)
-        tasks += side_tasks(side, root, missing, cell.resources)
+        tasks += side_tasks(side, root, missing, cell.resources, device=device)
     rows: dict[tuple[int, ...], list[PairOutputs]] = {}
     for wanted, outputs in todo:
         rows.setdefault(wanted.layer_a, []).append(outputs)

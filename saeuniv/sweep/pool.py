@@ -174,6 +174,10 @@ def _run(number: int, task: Task, say: Callable[[object], None] | None = None) -
         task(progress)
     finally:
         say(Ended(number))
+        if task.n_gpus:
+            from saeuniv.adapters.devices import free_memory
+
+            free_memory()
     cpu = time.process_time()
     spent, _accounted = cpu - _accounted, cpu
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else _KIB)

@@ -56,7 +56,7 @@ def run(requests: Sequence[Request], sweep: SweepPlace | None) -> int:
     Store(first.store).remove_scratch()
     if sweep:
         read_record(sweep.folder)
-    work = plan(requests)
+    work = plan(requests, sweep.launcher if sweep else None)
     if sweep and sweep.launcher.cluster is Cluster.slurm:
         drive.check(work, sweep, max_gpu_hours=first.sweep.max_gpu_hours)
         _refuse(work)

@@ -18,9 +18,9 @@ _SECONDS_PER_TRAINING_TOKEN = 3e-5
 
 
 def side_tasks(
-    side: ResolvedSide, root: Path, missing: Iterable[Artifact], resources: Resources
+    side: ResolvedSide, root: Path, missing: Iterable[Artifact], resources: Resources, *, device: str
 ) -> list[Task]:
-    """The tasks that make those of a side's artifacts that are missing."""
+    """The tasks that make those of a side's artifacts that are missing; models compute on `device`."""
     wanted = {each.path for each in missing}
     tasks: list[Task] = []
     texts = [each for each in (side.training, side.held_out) if each and each.path in wanted]
@@ -37,7 +37,7 @@ def side_tasks(
         tasks.append(_train(side, root, dictionaries))
     latents = tuple(each for each in side.latents.values() if each.artifact.path in wanted)
     if latents:
-        tasks += _encode(side, root, latents, resources)
+        tasks += _encode(side, root, latents, resources, device)
     return tasks
 
 
@@ -100,7 +100,11 @@ def _train(side: ResolvedSide, root: Path, dictionaries: tuple[DictionaryReferen
 
 
 def _encode(
-    side: ResolvedSide, root: Path, latents: tuple[LatentsReference, ...], resources: Resources
+    side: ResolvedSide,
+    root: Path,
+    latents: tuple[LatentsReference, ...],
+    resources: Resources,
+    device: str,
 ) -> list[Encode]:
     """One task; or several that share the shards, and the one that waits for them and checks them all."""
     dictionaries = tuple(each.dictionary.artifact for each in latents if each.dictionary.artifact)
@@ -113,5 +117,6 @@ def _encode(
         tokens=side.held_out,
         latents=latents,
         batch_sequences=resources.encode_batch_sequences,
+        device=device,
     )
     return whole.shared_by(resources.encode_tasks)

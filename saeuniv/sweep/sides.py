@@ -45,8 +45,12 @@ class ResolvedSide:
     """Layers left out of `all`, and why each has no dictionary."""
 
 
-def resolve_side(side: Side, text: ResolvedText, layers: Iterable[int]) -> ResolvedSide:
+def resolve_side(
+    side: Side, text: ResolvedText, layers: Iterable[int], *, device: str = "cpu"
+) -> ResolvedSide:
     """The side with everything it needs named by content.
+
+    On `device` its model will compute: what dtype=auto stands for depends on it.
 
     Raises:
         ConfigError: files that are missing or do not fit, all faults of a folder at once.
@@ -57,7 +61,7 @@ def resolve_side(side: Side, text: ResolvedText, layers: Iterable[int]) -> Resol
     )
     training = text.training(facts.tokenizer) if trains else None
     held_out = text.held_out(facts.tokenizer)
-    model = _model(side, facts, training)
+    model = _model(side, facts, training, device)
     dictionaries = _dictionaries(side, facts, model, training, text, sorted(set(layers)))
     latents = {
         each.hookpoint.layer: _latents(each, held_out, model, lent=side.lender is not None)
@@ -67,9 +71,10 @@ def resolve_side(side: Side, text: ResolvedText, layers: Iterable[int]) -> Resol
 
 
 class Sides:
-    """Sides, each resolved once for all comparisons of a plan."""
+    """Sides, each resolved once for all comparisons of a plan; their models will compute on `device`."""
 
-    def __init__(self) -> None:
+    def __init__(self, device: str = "cpu") -> None:
+        self.device = device
         self._texts: dict[str, ResolvedText] = {}
         self._resolved: dict[tuple[str, tuple[int, ...]], ResolvedSide] = {}
         self._absent: dict[str, Mapping[int, str]] = {}
@@ -109,7 +114,7 @@ class Sides:
         about = [*_about(side), *(_about(side.lender) if side.lender else ()), *read]
         key = (canonical_json(about), tuple(sorted(set(layers))))
         if key not in self._resolved:
-            self._resolved[key] = resolve_side(side, text, key[1])
+            self._resolved[key] = resolve_side(side, text, key[1], device=self.device)
         return self._resolved[key]
 
 
@@ -127,7 +132,7 @@ def _seed(*parts: object) -> int:
     return int(hashlib.sha256("/".join(map(str, parts)).encode()).hexdigest()[:8], 16) >> 1
 
 
-def _model(side: Side, facts: ModelFacts, training: Artifact | None) -> ModelReference:
+def _model(side: Side, facts: ModelFacts, training: Artifact | None, device: str) -> ModelReference:
     made: Artifact | None = None
     if isinstance(side.model, TinyModel):
         spec: dict[str, object] = {
@@ -155,6 +160,8 @@ def _model(side: Side, facts: ModelFacts, training: Artifact | None) -> ModelRef
         artifact=made,
         folder=facts.folder,
         revision=None if made else facts.identity.get("commit"),
+        dtype=facts.computes_in(side.model.dtype, device=device, key=side.name),
+        backend=side.model.backend,
     )
 
 
@@ -228,7 +235,7 @@ def _latents(
         "dictionary": dictionary.key,
         "tokens": held_out.key,
         "kind": "topk",
-        "dtype": "float32",
+        "dtype": model.dtype,
     }
     if dictionary.artifact is None or lent:
         # Files say what is in them, not what they are read with: of which model, and where in it.

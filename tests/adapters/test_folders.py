@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from saeuniv.adapters import folders
-from saeuniv.config import ConfigError, HubModel, LocalModel, TinyModel
+from saeuniv.config import ConfigError, Dtype, HubModel, LocalModel, TinyModel
 from saeuniv.hookpoints import HookpointKind
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -72,6 +72,33 @@ def test_the_width_of_neurons_and_the_lack_of_resid_mid_are_read_from_the_config
             assert "resid_pre" in choices and not any(each.value in choices for each in absent)
         else:
             assert facts.width_at(kind) == (d_ff if kind is HookpointKind.neurons else 16)
+
+
+@pytest.mark.parametrize(
+    ("config", "asked", "device", "computes"),
+    [
+        ({}, "auto", "cuda", "float32"),
+        ({"torch_dtype": "float16"}, "auto", "cuda", "float16"),
+        ({"torch_dtype": "float16"}, "auto", "cpu", "float32"),
+        ({"dtype": "bfloat16"}, "auto", "cuda:0,cuda:1", "bfloat16"),
+        ({"dtype": "bfloat16"}, "auto", "mps", "bfloat16"),
+        ({"dtype": "float8_e4m3fn"}, "auto", "cuda", "float32"),
+        ({"dtype": "bfloat16"}, "float32", "cuda", "float32"),
+        ({"dtype": "float16"}, "bfloat16", "cpu", "bfloat16"),
+        ({"model_type": "gemma2", "dtype": "float16"}, "auto", "cuda", "bfloat16"),
+    ],
+)
+def test_a_model_computes_in_what_is_asked_else_its_own_type_on_a_gpu(model, config, asked, device, computes):
+    written = json.loads((model / "config.json").read_text())
+    written.pop("dtype", None)
+    (model / "config.json").write_text(json.dumps({**written, **config}))
+    assert _facts(model).computes_in(Dtype(asked), device=device, key="a") == computes
+
+
+def test_float16_is_refused_for_models_that_overflow_in_it(model_folders):
+    (fault,) = _faults(_facts(model_folders["gemma2"]).computes_in, Dtype.float16, device="cuda", key="b")
+    assert fault.startswith("b.dtype=float16: expected a type that the activations of gemma2 fit in")
+    assert "Choose b.dtype=auto, bfloat16 or float32." in fault
 
 
 def test_the_embedded_model_is_as_wide_inside_as_its_facts_say():

@@ -231,6 +231,20 @@ def test_an_mlp_whose_neurons_are_silent_adds_nothing(model_folders):
     assert abs(silent - nothing) <= 1e-6
 
 
+@pytest.mark.parametrize("backend", [ModelBackend.bridge, ModelBackend.hf])
+def test_a_model_computes_in_the_type_asked_for(model_folders, backend):
+    post = Hookpoint(HookpointKind.resid_post, 2)
+    model = language_model.load_language_model(str(model_folders["llama"]), dtype="bfloat16", backend=backend)
+    got = model.activations(IDS, [post])[post]
+    exact = _load(model_folders["llama"], backend).activations(IDS, [post])[post]
+    assert (got.dtype, exact.dtype) == (torch.bfloat16, torch.float32)
+    error = (got.float() - exact).norm() / exact.norm()
+    assert 1e-4 < error < 0.05
+    assert (
+        abs(model.mean_loss(IDS, KEEP) - _load(model_folders["llama"], backend).mean_loss(IDS, KEEP)) < 0.05
+    )
+
+
 def test_only_kept_positions_with_a_next_token_count(model_folders):
     model = _load(model_folders["gpt2"])
     keep = torch.zeros(2, 12, dtype=torch.bool)

@@ -45,6 +45,10 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (folder / model).mkdir()
         for name in parts.keys() - {lacks}:
             (folder / model / name).write_bytes(parts[name])
+    (folder / "gemma").mkdir()
+    gemma = {**parts, "config.json": json.dumps({**config, "model_type": "gemma2"}).encode()}
+    for name, content in gemma.items():
+        (folder / "gemma" / name).write_bytes(content)
     for name, d_in in (("wide", 128), ("good", 64)):
         for layer in range(4):
             place = folder / name / f"layers.{layer}"
@@ -79,6 +83,14 @@ WRONG = {
     "a dictionary that does not fit": (
         [*LOCAL_SAE, "sae.path=wide"],
         "reads 128 dimensions, the model has d_model=64",
+    ),
+    "a type the model overflows in": (
+        ["a=local", "a.path=gemma", "a.dtype=float16", MIXED],
+        "a.dtype=float16: expected a type that the activations of gemma2 fit in",
+    ),
+    "a model spread over CPUs": (
+        ["resources.n_devices=2", "resources.device=cpu"],
+        "resources.device=cpu: expected cuda for resources.n_devices=2, got cpu.",
     ),
     "a hookpoint the model lacks": (
         ["sae.hookpoint=resid_mid"],

@@ -1,5 +1,6 @@
 """What is planned: what is missing and nothing else; and what enters which key."""
 
+import json
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -235,6 +236,10 @@ CHANGES: dict[str, set[str]] = {
     "a.steps=29": {"models", "dictionaries", "latents", "matches", *SCORES},
     "b.learning_rate=0.001": {"models", "dictionaries", "latents", "matches", *SCORES},
     "a.untrained=true": {"models", "dictionaries", "latents", "matches", *SCORES},
+    "a.dtype=bfloat16": {"latents", "matches", *SCORES},
+    "a.dtype=float32": set(),
+    "b.backend=hf": set(),
+    "resources.device=cuda": set(),
     "sae.k=4": {"dictionaries", "latents", "matches", *SCORES},
     "sae.seed=1": {"dictionaries", "latents", "matches", *SCORES},
     "sae.exclude_special=true": {"dictionaries", "latents", "matches", *SCORES},
@@ -254,6 +259,30 @@ CHANGES: dict[str, set[str]] = {
 @pytest.mark.parametrize("override", CHANGES)
 def test_a_setting_changes_what_rests_on_it_and_nothing_above(override: str, make_plan: MakePlan) -> None:
     assert differing(make_plan(override, "control=none"), make_plan("control=none")) == CHANGES[override]
+
+
+def test_auto_is_the_type_of_the_checkpoint_on_a_gpu_and_float32_on_the_cpu(tmp_path: Path) -> None:
+    model = write_model(tmp_path / "model")
+    config = json.loads((model / "config.json").read_text())
+    (model / "config.json").write_text(json.dumps({**config, "dtype": "bfloat16"}))
+    saes = write_dictionaries(tmp_path / "saes", range(2))
+    (tmp_path / "text.txt").write_text("Some text. " * 300)
+    asked = (
+        *("a=local", f"a.path={model}", "b=local", f"b.path={model}", "b.dtype=float32", "tracking=off"),
+        *("sae=local", f"sae.path={saes}", "width=published", "control=none", "layers.a=0", "layers.b=0"),
+        *("data=text", f"data.path={tmp_path / 'text.txt'}"),
+    )
+    found: dict[str, list[tuple[object, str]]] = {}
+    for device in ("cpu", "cuda"):
+        work = plan([Request(preflight([*asked, f"resources.device={device}"]).cells, tmp_path, "", "s")])
+        encodes = [task for task in work.tasks if isinstance(task, Encode)]
+        assert {task.device for task in encodes} == {device}
+        latents = sorted(
+            (each for task in encodes for each in task.latents), key=lambda each: each.model.dtype
+        )
+        found[device] = [(each.artifact.spec["dtype"], each.model.dtype) for each in latents]
+    assert found["cpu"] == [("float32", "float32")], "the same for both sides"
+    assert found["cuda"] == [("bfloat16", "bfloat16"), ("float32", "float32")]
 
 
 def test_which_model_is_a_and_which_is_b_is_in_no_key_before_matches(make_plan: MakePlan) -> None:
