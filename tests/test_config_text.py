@@ -79,6 +79,13 @@ def test_a_replay_stays_with_its_work() -> None:
     assert text == hydras_text("sweep.detach=true", "sweep.name=mine", replay="sweep.name=mine")
 
 
+@pytest.mark.parametrize("kind", ["rerandomized", "rerandomized_all"])
+def test_a_rerandomised_control_is_written_as_hydra_composes_it(kind: str) -> None:
+    text = control_config_text(hydras_text("a.untrained=true", f"control={kind}"))
+    made = ("a.untrained=false", f"a.weights={kind}", f"b.weights={kind}", "control=none")
+    assert text.partition("\n")[2] == hydras_text(*made).partition("\n")[2]
+
+
 @pytest.mark.parametrize("lines", [(), ("a.untrained=true", "control=untrained"), ("a=tiny_s2", "sae.k=4")])
 def test_the_control_is_written_as_hydra_composes_it(lines: tuple[str, ...]) -> None:
     text = control_config_text(hydras_text(*lines))

@@ -163,6 +163,8 @@ CASES = [
     ("sae.activation=groupmx", "did you mean groupmax?"),
     ("sae.l1_coefficient=3", "expected no coefficient without sae.trainer=l1 (sparsify's sparsity is sae.k)"),
     ("sae.warmup_steps=-1", "sae.warmup_steps=-1: expected at least 0, got -1."),
+    ("control=step0", "control=step0: expected models of the hub that are published with their initial"),
+    ("a.weights=rerandomized", "control=untrained: expected trained models to take the counterparts of"),
     ("alignment=decoder_cosine", "expected dictionaries of one model, whose residual basis they share"),
     ("width=16k,32k", "several values make a sweep. Add -m"),
     ("metrics=cka,svcca", "or metrics=[cka,svcca] for both in one run"),
@@ -232,6 +234,13 @@ def test_a_width_that_groups_do_not_share_evenly_is_refused_with_the_nearest_tha
 @pytest.mark.parametrize("kind", ["resid_pre", "neurons", "mlp_out", "attn_out"])
 def test_dictionaries_are_trained_on_what_is_no_modules_output_too(kind: str) -> None:
     assert faults(f"sae.hookpoint={kind}") == ()
+
+
+def test_weights_are_drawn_from_trained_ones_only() -> None:
+    (found,) = faults("b.weights=rerandomized_all", "b.untrained=true", "control=none")
+    assert found.startswith(
+        "b.weights=rerandomized_all: expected trained weights to draw from, got b.untrain"
+    )
 
 
 @pytest.mark.parametrize("flags", [(), ("-m",)])

@@ -1,12 +1,14 @@
 """What a model folder says of itself, read without loading it (no torch, for preflight)."""
 
 import contextlib
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from saeuniv.adapters.checkpoints import (
     LocalFolder,
     byte_tokenizer_json,
     tokenizer_hash,
+    weights_fault,
 )
 from saeuniv.adapters.downloads import weight_files
 from saeuniv.adapters.hub import HubFolder
@@ -67,9 +69,21 @@ def _local_model(source: LocalFolder) -> ModelFacts:
             f"unpickled and can run code. Convert them: load the model where you trust it and call "
             f"model.save_pretrained(folder)."
         )
+    faults += _damage(source, weights)
     if faults or config is None or tokenizer is None:
         raise ConfigError(*faults)
     return facts_of(source, config, tokenizer, identity=source.identity("", "config.json", *weights))
+
+
+def _damage(source: LocalFolder, weights: Sequence[str]) -> Iterator[str]:
+    """What is wrong with safetensors files, as far as their headers and sizes show."""
+    for name in weights:
+        try:
+            fault = weights_fault(source.path / name)
+        except ValueError as error:
+            fault = str(error)
+        if fault:
+            yield f"{source.where}: {fault}"
 
 
 def _parsed(source: LocalFolder, name: str, faults: list[str]) -> dict[str, Any] | None:

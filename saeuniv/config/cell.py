@@ -9,7 +9,8 @@ from enum import Enum
 from pathlib import Path
 
 from saeuniv.config.layers import Expansion, Width
-from saeuniv.config.models import Model
+from saeuniv.config.models import STEP0, HubModel, Model, Weights
+from saeuniv.config.resources import Resources
 from saeuniv.config.settings import (
     Alignment,
     Bootstrap,
@@ -17,7 +18,6 @@ from saeuniv.config.settings import (
     Eligibility,
     Metric,
     Nulls,
-    Resources,
     Sweep,
     Tracking,
 )
@@ -90,18 +90,26 @@ class Cell:
 
 
 def untrained_counterpart(cell: Cell) -> Cell | None:
-    """The cell of the untrained control: the same models after zero steps, dictionaries of their own.
+    """The cell of the control: models that have learnt nothing, of its kind, with dictionaries of their own.
 
-    None where no control is asked for, and where both models are untrained: it would be the cell itself.
+    None where no control is asked for, and where neither model is trained: it would be a cell like this.
     """
-    if cell.control is ControlKind.none or (cell.a.model.untrained and cell.b.model.untrained):
+    if cell.control is ControlKind.none or not (cell.a.model.is_trained or cell.b.model.is_trained):
         return None
-    a, b = (
-        dataclasses.replace(side, model=dataclasses.replace(side.model, untrained=True))
-        for side in cell.sides
-    )
+    a, b = (dataclasses.replace(side, model=_counterpart(side.model, cell.control)) for side in cell.sides)
     b = dataclasses.replace(b, lender=a if b.lender else None)
     return dataclasses.replace(cell, a=a, b=b, control=ControlKind.none)
+
+
+def _counterpart(model: Model, kind: ControlKind) -> Model:
+    match kind:
+        case ControlKind.step0:
+            assert isinstance(model, HubModel), "a rule refuses others"
+            return dataclasses.replace(model, untrained=False, revision=STEP0)
+        case ControlKind.rerandomized | ControlKind.rerandomized_all:
+            return dataclasses.replace(model, untrained=False, weights=Weights(kind.value))
+        case _:
+            return dataclasses.replace(model, untrained=True)
 
 
 def sweep_name(name: str | None, overrides: Sequence[str]) -> str:

@@ -9,10 +9,11 @@ from typing import Any, cast
 from omegaconf import DictConfig, OmegaConf
 
 from saeuniv.config.cell import Cell
-from saeuniv.config.settings import ControlKind
+from saeuniv.config.models import STEP0
+from saeuniv.config.settings import Control, ControlKind
 
 _REPLAY = "# Replay: saeuniv "
-_UNTRAINED = {"a.untrained": "true", "b.untrained": "true", "control.kind": ControlKind.none.value}
+_KIND = re.compile(r"(?m)^control:\n  kind: (\w+)$")
 # It is said of a command and not of a comparison: the replay stays with its jobs.
 _NOT_REPLAYED = "sweep.detach"
 
@@ -79,16 +80,31 @@ def text_of_parts(parts: Mapping[str, PlainPart], overrides: Sequence[str], cell
 
 
 def control_config_text(text: str) -> str:
-    """config.yaml of the untrained control of the comparison whose config.yaml is `text`."""
+    """config.yaml of the control of the comparison whose config.yaml is `text`."""
     first, _, body = text.partition("\n")
     lines = shlex.split(first.removeprefix(_REPLAY))
-    for key, value in _UNTRAINED.items():
+    said = _KIND.search(body)
+    kind = ControlKind(said[1]) if said else Control().kind
+    for key, value in _of_control(kind).items():
         part, _, name = key.partition(".")
         lines = _with(lines, key.removesuffix(".kind"), value)
         # Written in place, because reading YAML takes longer than planning the comparison.
         inside = rf"(?m)^({part}:\n(?:  .*\n)*?  {name}: ).*$"
         body = re.sub(inside, rf"\g<1>{value}", body, count=1)
     return _replay(lines) + body
+
+
+def _of_control(kind: ControlKind) -> dict[str, str]:
+    """What the configuration of a control of this kind has in place of the comparison's."""
+    match kind:
+        case ControlKind.step0:
+            own = {"untrained": "false", "revision": STEP0}
+        case ControlKind.rerandomized | ControlKind.rerandomized_all:
+            own = {"untrained": "false", "weights": kind.value}
+        case _:
+            own = {"untrained": "true"}
+    sides = {f"{side}.{name}": value for side in "ab" for name, value in own.items()}
+    return {**sides, "control.kind": ControlKind.none.value}
 
 
 def _replay(lines: Sequence[str]) -> str:

@@ -33,6 +33,21 @@ class Dtype(Enum):
     """Overflows in some models (Gemma): there it is refused."""
 
 
+class Weights(Enum):
+    """What became of the trained weights. In all, norms are kept."""
+
+    trained = "trained"
+    rerandomized = "rerandomized"
+    """Each projection drawn anew with the mean and spread of the trained tensor; embeddings kept."""
+
+    rerandomized_all = "rerandomized_all"
+    """Embeddings and unembedding drawn anew as well."""
+
+
+STEP0 = "step0"
+"""The revision that holds the initial weights of models published with checkpoints, as Pythia's are."""
+
+
 @dataclass
 class Model:
     """Base of the model sources; `untrained` asks for the initial weights of the same model."""
@@ -41,6 +56,9 @@ class Model:
 
     untrained: bool = False
     """Take the same configuration and seed after zero training steps."""
+
+    weights: Weights = Weights.trained
+    """As trained, or drawn anew (for models that are not untrained)."""
 
     dtype: Dtype = Dtype.auto
     """What the model computes in; dictionaries always compute in float32."""
@@ -51,7 +69,14 @@ class Model:
     @property
     def label(self) -> str:
         """A short name for folders, tables and figures."""
-        return self._label() + ("_untrained" if self.untrained else "")
+        if self.untrained:
+            return f"{self._label()}_untrained"
+        return self._label() + ("" if self.weights is Weights.trained else f"_{self.weights.value}")
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether the weights are what training made of them."""
+        return not self.untrained and self.weights is Weights.trained
 
     def _label(self) -> str:
         return type(self).__name__.lower()
@@ -66,6 +91,11 @@ class HubModel(Model):
 
     revision: str = "main"
     """Branch, tag or commit, for example step3000."""
+
+    @property
+    def is_trained(self) -> bool:
+        """Not at step 0 either."""
+        return super().is_trained and self.revision != STEP0
 
     def _label(self) -> str:
         tail = self.name.rsplit("/", 1)[-1]

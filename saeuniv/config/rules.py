@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from saeuniv.config.dictionaries import NoSae, SharedSae
 from saeuniv.config.errors import ConfigError
 from saeuniv.config.layers import parse_count
-from saeuniv.config.models import Model, TinyModel
-from saeuniv.config.settings import Config, ControlKind, Device
+from saeuniv.config.models import HubModel, Model, TinyModel, Weights
+from saeuniv.config.resources import Device
+from saeuniv.config.settings import Config, ControlKind
 from saeuniv.config.sources import Sae
 from saeuniv.config.text import ChatTemplate, Data, FileData, HubData
 from saeuniv.config.trained import TrainedSae, training_rules
@@ -155,13 +156,30 @@ def _metrics(config: Config) -> Iterator[str]:
 
 def _control(config: Config) -> Iterator[str]:
     """Nobody publishes dictionaries of untrained networks: the control's are trained here."""
-    if config.control.kind is ControlKind.none or (config.a.untrained and config.b.untrained):
+    kind = config.control.kind
+    for side, model in (("a", config.a), ("b", config.b)):
+        if model.untrained and model.weights is not Weights.trained:
+            yield (
+                f"{side}.weights={model.weights.value}: expected trained weights to draw from, got "
+                f"{side}.untrained=true. Choose one of the two."
+            )
+        elif kind is not ControlKind.none and model.weights is not Weights.trained:
+            yield (
+                f"control={kind.value}: expected trained models to take the counterparts of, got "
+                f"{side}.weights={model.weights.value}. Choose control=none."
+            )
+        elif kind is ControlKind.step0 and not isinstance(model, HubModel):
+            yield (
+                f"control=step0: expected models of the hub that are published with their initial weights as "
+                f"revision step0, got {side}={model.label}. Choose control=untrained."
+            )
+    if kind is ControlKind.none or not (config.a.is_trained or config.b.is_trained):
         return
     for own, key in ((config.sae_a or config.sae, "sae_a"), (config.sae_b or config.sae, "sae_b")):
         if not isinstance(own, TrainedSae | SharedSae | NoSae):
             key = key if getattr(config, key) else "sae"
             yield (
-                f"control=untrained: expected dictionaries trained here (sae=tiny, sae=train), got {key} "
+                f"control={kind.value}: expected dictionaries trained here (sae=tiny, sae=train), got {key} "
                 f"from elsewhere, and the untrained counterparts have none. Choose control=none or sae=train."
             )
             return

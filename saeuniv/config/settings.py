@@ -5,6 +5,7 @@ from enum import Enum
 from typing import Any, ClassVar
 
 from saeuniv.config.models import Model
+from saeuniv.config.resources import Resources
 from saeuniv.config.sources import Sae
 from saeuniv.config.text import Data
 
@@ -42,27 +43,20 @@ class TrackingMode(Enum):
 
 
 class ControlKind(Enum):
-    """What stands beside the comparison: nothing, or the untrained counterparts of A and B."""
+    """What stands beside the comparison: nothing, or counterparts of A and B that have learnt nothing."""
 
     none = "none"
     untrained = "untrained"
+    """Initial weights of the same configurations."""
 
+    step0 = "step0"
+    """The published initial weights of the very models: their revision step0."""
 
-class CorrelationDevice(Enum):
-    """Where raw correlations are searched; token-partialled ones are always on the CPU."""
+    rerandomized = "rerandomized"
+    """The trained weights drawn anew, embeddings kept; see a.weights."""
 
-    cpu = "cpu"
-    cuda = "cuda"
-
-
-class Device(Enum):
-    """What models compute on. auto: a GPU if there is one, MPS if its results are right, or the CPU."""
-
-    auto = "auto"
-    cpu = "cpu"
-    cuda = "cuda"
-    mps = "mps"
-    """Apple's GPU, after a small computation has given what the CPU gives."""
+    rerandomized_all = "rerandomized_all"
+    """Embeddings drawn anew as well."""
 
 
 @dataclass
@@ -187,32 +181,6 @@ class Sweep:
 
     max_gpu_hours: float | None = None
     """A plan that is expected to take more GPU hours is refused."""
-
-
-@dataclass
-class Resources:
-    """How the work is spread over this machine; never part of a result."""
-
-    processes: int | None = None
-    """One-thread worker processes; unset: the cores, at most 4; 1: work in this process."""
-
-    device: Device = Device.auto
-    """What models compute on; with SLURM auto is a GPU where jobs of the stage latents ask for one."""
-
-    n_devices: int = 1
-    """GPUs that one model is spread over."""
-
-    encode_batch_sequences: int = 64
-    """Sequences per forward pass; halved where memory does not suffice."""
-
-    encode_tasks: int = 1
-    """Tasks that share the shards of one model's latents: as many as there are devices to run them."""
-
-    layers_gb: float = 1.0
-    """Memory of layers that a process keeps for its next layer pairs; two of them are held whatever it is."""
-
-    correlation_device: CorrelationDevice = CorrelationDevice.cpu
-    """Where raw correlations are searched: cpu (sparse kernel), or cuda (dense products in torch)."""
 
 
 @dataclass

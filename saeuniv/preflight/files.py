@@ -12,8 +12,10 @@ from saeuniv.config import (
     Alignment,
     Cell,
     ConfigError,
+    ControlKind,
     Expansion,
     FileData,
+    HubModel,
     SaeActivation,
     SaeTrainer,
     Side,
@@ -21,6 +23,7 @@ from saeuniv.config import (
     names_all,
     select_layers,
     select_pairs,
+    untrained_counterpart,
 )
 from saeuniv.store import check_writable
 
@@ -53,6 +56,10 @@ class FileChecks:
             if facts_a and facts_b:
                 models, chosen = (facts_a, facts_b), f"template {data!r} {cell.a.model!r} {cell.b.model!r}"
                 _caught(faults, lambda: self._once(chosen, lambda: chosen_template(data, *models)))
+        are_published = all(isinstance(side.model, HubModel) for side in cell.sides)
+        if cell.control is ControlKind.step0 and are_published and (control := untrained_counterpart(cell)):
+            for side in control.sides:
+                _caught(faults, lambda each=side: self._facts(each))
         unwritable = self._once(f"store {cell.store}", lambda: check_writable(cell.store))
         return tuple(dict.fromkeys([*faults, *([unwritable] if unwritable else [])]))
 
@@ -63,9 +70,7 @@ class FileChecks:
         if side.name in unset:
             return None, None
         name, model = side.name, side.model
-        facts = _caught(
-            faults, lambda: self._once(f"model {name} {model!r}", lambda: model_facts(model, key=name))
-        )
+        facts = _caught(faults, lambda: self._facts(side))
         if facts is None:
             return None, None
         _caught(faults, lambda: facts.computes_in(model.dtype, device="cpu", key=name))
@@ -77,6 +82,10 @@ class FileChecks:
         wanted = sorted({layer for group in layers or () for layer in group})
         _caught(faults, lambda: self._dictionaries(cell.alignment, side, facts, wanted, key))
         return facts, layers
+
+    def _facts(self, side: Side) -> ModelFacts:
+        label = f"model {side.name} {side.model!r}"
+        return self._once(label, lambda: model_facts(side.model, key=side.name))
 
     def _layers(self, side: Side, facts: ModelFacts, unset: frozenset[str]) -> Layers:
         """The layers asked for; `all` are those that have dictionaries.

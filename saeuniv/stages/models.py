@@ -1,4 +1,4 @@
-"""Models made here: the embedded models, and the untrained counterparts of any model."""
+"""Models made here: the embedded models, and the counterparts of any model that have learnt nothing."""
 
 import logging
 import shutil
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from saeuniv.config import TinyModel
-from saeuniv.stages.task import Progress, Task
+from saeuniv.stages.task import ModelReference, Progress, Task
 from saeuniv.stages.tokens import read_stream
 from saeuniv.store import Artifact
 
@@ -67,5 +67,38 @@ class TakeInitialWeights(Task):
         (output,) = self.outputs
         with self.store.publish(output) as folder:
             save_initial_weights(self.folder, folder, seed=self.seed, revision=self.revision)
+        progress(1, 1)
+        _log.info("models: %s ready", self.label)
+
+
+@dataclass(frozen=True)
+class Rerandomize(Task):
+    """A model whose trained weights are drawn anew with their mean and spread."""
+
+    stage: ClassVar[str] = "models"
+
+    name: str
+    original: ModelReference
+    keep_embeddings: bool
+    seed: int
+
+    @property
+    def label(self) -> str:
+        """The counterpart's name."""
+        return self.name
+
+    def __call__(self, progress: Progress) -> None:
+        """Load the trained model, draw, save."""
+        from saeuniv.adapters.randomize import save_rerandomized
+
+        (output,) = self.outputs
+        with self.store.publish(output) as folder:
+            save_rerandomized(
+                self.original.locate(self.store),
+                folder,
+                seed=self.seed,
+                keep_embeddings=self.keep_embeddings,
+                revision=self.original.revision,
+            )
         progress(1, 1)
         _log.info("models: %s ready", self.label)

@@ -9,7 +9,7 @@ from saeuniv.stages.compare import ComparePairs
 from saeuniv.stages.dictionaries import TrainDictionaries
 from saeuniv.stages.encode import Encode
 from saeuniv.stages.fetch import Fetch
-from saeuniv.stages.models import TakeInitialWeights
+from saeuniv.stages.models import Rerandomize, TakeInitialWeights
 from saeuniv.stages.task import LatentsReference, ModelReference, Task
 from saeuniv.stages.tokens import MakeTokens
 from saeuniv.store.usage import bytes_text
@@ -74,6 +74,8 @@ def _needs(task: Task) -> Iterator[_Need]:
             yield from _tokens(task)
         case TakeInitialWeights(folder=name, revision=str(commit)):
             yield (name, commit), Parts(tokenizer=True)
+        case Rerandomize():
+            yield from _model(task.original)
         case TrainDictionaries():
             yield from _model(task.model)
         case Encode():  # also a part

@@ -50,7 +50,7 @@ def report_of(comparison: Comparison, control: Comparison | None, state: Invento
         primary_metric=comparison.cell.primary_metric,
         token_unit="byte" if comparison.a.side.model.embedded else "token",
         max_fvu=(comparison.a.side.sae.max_fvu, comparison.b.side.sae.max_fvu),
-        untrained=tuple(side.name for side in comparison.cell.sides if side.model.untrained),
+        untrained=tuple(side.name for side in comparison.cell.sides if not side.model.is_trained),
         eligibility=comparison.cell.eligibility,
         tokens=comparison.a.held_out,
         made_from=_made_from(comparison),

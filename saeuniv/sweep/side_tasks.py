@@ -3,10 +3,10 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from saeuniv.config import Resources, TinyModel, TrainedSae
+from saeuniv.config import Resources, TinyModel, TrainedSae, Weights
 from saeuniv.stages.dictionaries import TrainDictionaries
 from saeuniv.stages.encode import Encode
-from saeuniv.stages.models import TakeInitialWeights, TrainTinyModel
+from saeuniv.stages.models import Rerandomize, TakeInitialWeights, TrainTinyModel
 from saeuniv.stages.task import DictionaryReference, LatentsReference, Task
 from saeuniv.stages.tokens import TINY_TOKENIZER, MakeTokens
 from saeuniv.store import Artifact
@@ -26,8 +26,11 @@ def side_tasks(
     texts = [each for each in (side.training, side.held_out) if each and each.path in wanted]
     if texts:
         tasks.append(_make_tokens(side, root, texts))
+    if side.original and side.original.artifact and side.original.artifact.path in wanted:
+        tasks.append(_make_model(side, root, side.original.artifact))
     if side.model.artifact and side.model.artifact.path in wanted:
-        tasks.append(_make_model(side, root, side.model.artifact))
+        redrawn = _rerandomize(side, root, side.model.artifact)
+        tasks.append(redrawn or _make_model(side, root, side.model.artifact))
     dictionaries = tuple(
         each.dictionary
         for each in side.latents.values()
@@ -77,6 +80,21 @@ def _make_model(side: ResolvedSide, root: Path, output: Artifact) -> Task:
         name=model.label,
         folder=side.facts.folder,
         revision=side.facts.identity.get("commit"),
+        seed=int(str(output.spec["seed"])),
+    )
+
+
+def _rerandomize(side: ResolvedSide, root: Path, output: Artifact) -> Task | None:
+    if side.original is None:
+        return None
+    return Rerandomize(
+        root,
+        inputs=made_here(side.original),
+        outputs=(output,),
+        seconds=5.0,
+        name=side.model.label,
+        original=side.original,
+        keep_embeddings=side.side.model.weights is Weights.rerandomized,
         seed=int(str(output.spec["seed"])),
     )
 

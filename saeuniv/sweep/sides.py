@@ -16,6 +16,7 @@ from saeuniv.config import (
     Side,
     TinyModel,
     TrainedSae,
+    Weights,
     Width,
     canonical_json,
     plain,
@@ -38,6 +39,9 @@ class ResolvedSide:
 
     held_out: Artifact
     model: ModelReference
+    original: ModelReference | None
+    """The trained model that `model` is drawn from; None where it is not re-randomised."""
+
     latents: dict[int, LatentsReference]
     """By layer."""
 
@@ -61,13 +65,15 @@ def resolve_side(
     )
     training = text.training(facts.tokenizer) if trains else None
     held_out = text.held_out(facts.tokenizer)
-    model = _model(side, facts, training, device)
+    original = _model(side, facts, training, device)
+    redrawn = not side.model.untrained and side.model.weights is not Weights.trained
+    model = _redrawn(side, original) if redrawn else original
     dictionaries = _dictionaries(side, facts, model, training, text, sorted(set(layers)))
     latents = {
         each.hookpoint.layer: _latents(each, held_out, model, lent=side.lender is not None)
         for each in dictionaries
     }
-    return ResolvedSide(side, text, facts, training, held_out, model, latents)
+    return ResolvedSide(side, text, facts, training, held_out, model, original if redrawn else None, latents)
 
 
 class Sides:
@@ -163,6 +169,14 @@ def _model(side: Side, facts: ModelFacts, training: Artifact | None, device: str
         dtype=facts.computes_in(side.model.dtype, device=device, key=side.name),
         backend=side.model.backend,
     )
+
+
+def _redrawn(side: Side, original: ModelReference) -> ModelReference:
+    """The model with weights drawn anew from those of the original."""
+    weights = side.model.weights.value
+    spec: dict[str, object] = {"of": original.key, "weights": weights, "seed": _seed(original.key, weights)}
+    made = artifact(Kind.models, spec, tuple(each.path for each in made_here(original)))
+    return replace(original, key=made.key, artifact=made, folder="", revision=None)
 
 
 def _dictionaries(

@@ -173,6 +173,19 @@ def test_pickled_weights_are_refused_with_the_way_out(model):
     assert "got pytorch_model.bin, which would be unpickled and can run code. Convert them" in fault
 
 
+def test_weights_that_were_cut_off_or_are_no_weights_are_refused(model):
+    weights = model / "model.safetensors"
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[:-100])
+    (fault,) = _faults(_facts, model)
+    assert f"expected {len(whole):,} bytes, as the file's header says, got {len(whole) - 100:,}" in fault
+    weights.write_bytes(b"version https://git-lfs.github.com/spec/v1\n" * 3)
+    (fault,) = _faults(_facts, model)
+    assert "expected a safetensors file, got no readable header" in fault
+    weights.write_bytes(whole)
+    assert _facts(model).n_layers == 3
+
+
 def test_unreadable_json_and_missing_fields_are_said(model):
     (model / "tokenizer.json").write_text("{")
     (model / "config.json").write_text("[]")

@@ -1,6 +1,7 @@
 """Folders of language models: what is read of them, and what is written."""
 
 import filecmp
+import shutil
 
 import pytest
 import torch
@@ -14,6 +15,14 @@ ARCHITECTURES = ("gpt_neox", "gpt2", "llama")
 @pytest.fixture
 def folders(request) -> dict:
     return request.getfixturevalue("model_folders")
+
+
+def test_damaged_weights_are_an_error_in_words(folders, tmp_path):
+    broken = shutil.copytree(folders["gpt2"], tmp_path / "broken")
+    content = (broken / "model.safetensors").read_bytes()
+    (broken / "model.safetensors").write_bytes(content[: len(content) // 2])
+    with pytest.raises(ValueError, match=r"broken: expected weights that can be read, got damaged safetens"):
+        load_hf_model(str(broken))
 
 
 def test_pickled_weights_are_never_read(folders, tmp_path):

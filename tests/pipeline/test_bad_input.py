@@ -70,7 +70,10 @@ WRONG = {
     "a misspelt key": (["layr.a=3"], "did you mean layers.a?"),
     "an unknown key with +": (["+foo=1"], "foo is no key of the configuration"),
     "a misspelt key with ++": (["++nulls.drawz=3"], "did you mean nulls.draws?"),
-    "an unknown option": (["control=untraned"], "Choose one of none, untrained; did you mean untrained?"),
+    "an unknown option": (
+        ["control=untraned"],
+        "Choose one of none, rerandomized, rerandomized_all, step0, untrained; did you mean untrained?",
+    ),
     "an unknown experiment": (["experiment=tiny_seed"], "did you mean tiny_seeds?"),
     "a wrong type": (["bootstrap.draws=many"], "could not be converted to Integer"),
     "an alignment as a metric": (["metrics=[hungarian]"], "hungarian is an alignment; set alignment="),

@@ -11,7 +11,7 @@ from saeuniv.config import ConfigError
 from saeuniv.preflight import preflight
 from saeuniv.stages.compare import ComparePairs
 from saeuniv.stages.fetch import Fetch
-from saeuniv.stages.models import TakeInitialWeights
+from saeuniv.stages.models import Rerandomize, TakeInitialWeights
 from saeuniv.stages.tokens import MakeTokens
 from saeuniv.store.usage import bytes_text
 from saeuniv.sweep.fetching import announce, fetches
@@ -111,6 +111,23 @@ def test_an_untrained_model_is_fetched_without_weights(hub: FakeHub, make_plan):
     work = make_plan("a.untrained=true", "sae=train", "width=64", "control=none", "data.held_out=0.3")
     assert any(isinstance(task, TakeInitialWeights) for task in work.tasks)
     assert _files(fetches(work.tasks)) == {"owner/a": SMALL, "owner/b": SMALL | {"model.safetensors"}}
+
+
+def test_a_model_is_drawn_anew_from_weights_that_are_fetched(hub: FakeHub, make_plan):
+    asked = ("sae=train", "width=64", "control=rerandomized", "data.held_out=0.3")
+    redrawn = [task for task in make_plan(*asked).tasks if isinstance(task, Rerandomize)]
+    assert {task.label for task in redrawn} == {"a_rerandomized", "b_rerandomized"}
+    weights = SMALL | {"model.safetensors"}
+    assert _files(fetches(redrawn)) == {"owner/a": weights, "owner/b": weights}
+
+
+def test_a_step_that_a_repository_lacks_is_known_before_anything_runs(hub: FakeHub, tmp_path):
+    (tmp_path / "text.txt").write_text(TEXT)
+    models = ("a=hub", "a.name=owner/a", "b=hub", "b.name=owner/b", "sae=train", "width=64")
+    text = ("data=text", f"data.path={tmp_path / 'text.txt'}", "data.held_out=0.3", "tracking=off")
+    assert preflight([*models, *text, "control=untrained"]).faults == ()
+    found = preflight([*models, *text, "control=step0"]).faults
+    assert len(found) == 2 and all("step0" in fault and "owner/" in fault for fault in found)
 
 
 def test_only_what_the_tasks_open_is_fetched(hub: FakeHub, make_plan):

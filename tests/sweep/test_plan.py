@@ -16,6 +16,7 @@ from saeuniv.preflight import preflight
 from saeuniv.stages.compare import ComparePairs
 from saeuniv.stages.dictionaries import TrainDictionaries
 from saeuniv.stages.encode import Encode
+from saeuniv.stages.models import Rerandomize, TrainTinyModel
 from saeuniv.stages.report import Report
 from saeuniv.stages.task import STAGES, Task
 from saeuniv.store import Store
@@ -236,6 +237,8 @@ CHANGES: dict[str, set[str]] = {
     "a.steps=29": {"models", "dictionaries", "latents", "matches", *SCORES},
     "b.learning_rate=0.001": {"models", "dictionaries", "latents", "matches", *SCORES},
     "a.untrained=true": {"models", "dictionaries", "latents", "matches", *SCORES},
+    "a.weights=rerandomized": {"models", "dictionaries", "latents", "matches", *SCORES},
+    "b.weights=rerandomized_all": {"models", "dictionaries", "latents", "matches", *SCORES},
     "a.dtype=bfloat16": {"latents", "matches", *SCORES},
     "a.dtype=float32": set(),
     "b.backend=hf": set(),
@@ -329,6 +332,32 @@ def test_an_untrained_pair_has_no_control_and_is_the_control_of_its_trained_pair
     controls = {each.control.path for each in trained.reports[0].reported if each.control}
     assert controls == {each.scores.path for each in untrained.reports[0].reported}
     assert [report.job_type for report in make_plan("models=tiny_u2_u3").reports] == ["comparison"]
+
+
+@pytest.mark.parametrize("kind", ["rerandomized", "rerandomized_all"])
+def test_a_rerandomised_control_is_drawn_from_the_models_that_are_compared(kind, make_plan: MakePlan) -> None:
+    work = make_plan(f"control={kind}")
+    redrawn = [task for task in work.tasks if isinstance(task, Rerandomize)]
+    trained = [task for task in work.tasks if isinstance(task, TrainTinyModel)]
+    assert stages(work) == {"tokens": 1, "models": 4, "dictionaries": 4, "latents": 4, "scores": 4}
+    assert [task.inputs for task in redrawn] == [task.outputs for task in trained]
+    assert {task.keep_embeddings for task in redrawn} == {kind == "rerandomized"}
+    assert [report.untrained for report in work.reports] == [(), ("a", "b")]
+    assert {task.label for task in redrawn} == {f"tiny_d64l2_s{seed}_{kind}" for seed in (0, 1)}
+    alone = make_plan(f"a.weights={kind}", f"b.weights={kind}", "control=none")
+    assert stages(alone)["models"] == 4, "what is drawn from is trained all the same"
+    assert [each.control for each in work.reports[0].reported] == [
+        each.scores for each in alone.reports[0].reported
+    ]
+
+
+def test_what_is_drawn_from_is_not_made_again_where_the_draw_is_there(
+    make_plan: MakePlan, store: Store
+) -> None:
+    asked = ("a.weights=rerandomized", "b.weights=rerandomized", "control=none")
+    pretend(make_plan(*asked), store)
+    assert make_plan(*asked).tasks == ()
+    assert stages(make_plan(*asked, "sae.k=4")).keys() == {"dictionaries", "latents", "scores"}
 
 
 def test_cells_of_a_sweep_are_united_pair_by_pair() -> None:

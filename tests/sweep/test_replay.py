@@ -56,7 +56,10 @@ def test_a_sweep_within_a_comparison_is_written_as_one_cell(
     assert set(body.metrics) == {metric.name for metric in one.metrics}
 
 
-@pytest.mark.parametrize("argv", [(), ("control=untrained", "a.untrained=false"), ("experiment=tiny",)])
+@pytest.mark.parametrize(
+    "argv",
+    [(), ("control=untrained", "a.untrained=false"), ("experiment=tiny",), ("control=rerandomized",)],
+)
 def test_the_controls_configuration_replays_the_control(argv: tuple[str, ...]) -> None:
     (cell,) = cells(*argv)
     control = untrained_counterpart(cell)
@@ -66,5 +69,6 @@ def test_the_controls_configuration_replays_the_control(argv: tuple[str, ...]) -
     assert checked.faults == ()
     assert checked.cells[0].comparison == control.comparison
     body = OmegaConf.create(text.partition("\n")[2])
-    assert (body.a.untrained, body.b.untrained, body.control.kind) == (True, True, "none")
+    untrained = "control=rerandomized" not in argv
+    assert (body.a.untrained, body.b.untrained, body.control.kind) == (untrained, untrained, "none")
     assert body.nulls == OmegaConf.create(text_of(*argv).partition("\n")[2]).nulls
