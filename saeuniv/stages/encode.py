@@ -169,11 +169,8 @@ class Encode(Task):
             dtype=self.model.dtype,
             backend=self.model.backend,
         )
-        given_on = str(model.given_on)
-        dictionaries = {
-            each.dictionary.hookpoint: each.dictionary.load(self.store, device=given_on)
-            for each in self.latents
-        }
+        used = [each.dictionary for each in self.latents]
+        dictionaries = {each.hookpoint: each.load(self.store, device=str(model.given_on)) for each in used}
         step = max(len(held_out.ids) // _CHECKED_SEQUENCES, 1)
         checked = _Sequences(*(each[::step][:_CHECKED_SEQUENCES] for each in (held_out.ids, held_out.keep)))
         max_fvu = min(each.dictionary.sae.max_fvu for each in self.latents)

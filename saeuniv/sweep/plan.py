@@ -224,9 +224,8 @@ def _missing_of(side: ResolvedSide, layers: set[int], state: Inventory) -> list[
     model = side.model.artifact
     make_model = model is not None and (state.damaged(model) or ((encode or train) and state.missing(model)))
     missing += [model] if make_model and model else []
-    original = side.original.artifact if side.original else None
-    to_draw_from = original is not None and make_model and state.missing(original)
-    missing += [original] if to_draw_from and original else []
+    if make_model and side.original and (drawn_from := side.original.artifact):
+        missing += [drawn_from] if state.missing(drawn_from) else []
     training = side.training
     if training and (state.damaged(training) or ((train or make_model) and state.missing(training))):
         missing.append(training)

@@ -10,7 +10,8 @@ from saeuniv.stages.models import Rerandomize, TakeInitialWeights, TrainTinyMode
 from saeuniv.stages.task import DictionaryReference, LatentsReference, Task
 from saeuniv.stages.tokens import TINY_TOKENIZER, MakeTokens
 from saeuniv.store import Artifact
-from saeuniv.sweep.sides import ResolvedSide, made_here
+from saeuniv.sweep.model_references import made_here
+from saeuniv.sweep.sides import ResolvedSide
 
 # Rough costs in seconds of one thread, to start the dearest first; nothing depends on them.
 _SECONDS_PER_STEP = 0.06

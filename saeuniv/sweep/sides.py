@@ -1,7 +1,6 @@
 """One side of a comparison as artifacts: its model, dictionaries and latents, named by what they are."""
 
 import dataclasses
-import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
@@ -24,6 +23,7 @@ from saeuniv.config import (
 from saeuniv.hookpoints import Hookpoint
 from saeuniv.stages.task import DictionaryReference, LatentsReference, ModelReference
 from saeuniv.store import Artifact, Kind, artifact, artifact_key
+from saeuniv.sweep.model_references import made_here, model_reference, redrawn, seed_of
 from saeuniv.sweep.texts import ResolvedText, resolve_text
 
 
@@ -65,15 +65,17 @@ def resolve_side(
     )
     training = text.training(facts.tokenizer) if trains else None
     held_out = text.held_out(facts.tokenizer)
-    original = _model(side, facts, training, device)
-    redrawn = not side.model.untrained and side.model.weights is not Weights.trained
-    model = _redrawn(side, original) if redrawn else original
+    original = model_reference(side, facts, training, device)
+    if side.model.untrained or side.model.weights is Weights.trained:
+        model, drawn_from = original, None
+    else:
+        model, drawn_from = redrawn(side, original), original
     dictionaries = _dictionaries(side, facts, model, training, text, sorted(set(layers)))
     latents = {
         each.hookpoint.layer: _latents(each, held_out, model, lent=side.lender is not None)
         for each in dictionaries
     }
-    return ResolvedSide(side, text, facts, training, held_out, model, original if redrawn else None, latents)
+    return ResolvedSide(side, text, facts, training, held_out, model, drawn_from, latents)
 
 
 class Sides:
@@ -128,57 +130,6 @@ def _about(side: Side) -> list[object]:
     return [side.name, plain(side.model), plain(side.sae), str(side.width)]
 
 
-def made_here(model: ModelReference) -> tuple[Artifact, ...]:
-    """The model's artifact, where it is one."""
-    return (model.artifact,) if model.artifact else ()
-
-
-def _seed(*parts: object) -> int:
-    """A seed that differs where any part does."""
-    return int(hashlib.sha256("/".join(map(str, parts)).encode()).hexdigest()[:8], 16) >> 1
-
-
-def _model(side: Side, facts: ModelFacts, training: Artifact | None, device: str) -> ModelReference:
-    made: Artifact | None = None
-    if isinstance(side.model, TinyModel):
-        spec: dict[str, object] = {
-            "architecture": facts.architecture,
-            "tokenizer": facts.tokenizer,
-            **{name: getattr(side.model, name) for name in ("d_model", "n_layers", "n_heads")},
-            **{name: getattr(side.model, name) for name in ("context_length", "seed")},
-            "steps": 0,
-        }
-        if not side.model.untrained:
-            assert training is not None
-            recipe = ("steps", "batch_sequences", "learning_rate")
-            spec |= {**{name: getattr(side.model, name) for name in recipe}, "text": training.key}
-        parents = (training.path,) if training and not side.model.untrained else ()
-        made = artifact(Kind.models, spec, parents)
-    elif side.model.untrained:
-        made = artifact(
-            Kind.models, {"initial_weights_of": dict(facts.identity), "seed": _seed(*facts.identity.values())}
-        )
-    return ModelReference(
-        label=side.model.label,
-        architecture=facts.architecture,
-        n_layers=facts.n_layers,
-        key=made.key if made else artifact_key(Kind.models, facts.identity),
-        artifact=made,
-        folder=facts.folder,
-        revision=None if made else facts.identity.get("commit"),
-        dtype=facts.computes_in(side.model.dtype, device=device, key=side.name),
-        backend=side.model.backend,
-    )
-
-
-def _redrawn(side: Side, original: ModelReference) -> ModelReference:
-    """The model with weights drawn anew from those of the original."""
-    weights = side.model.weights.value
-    spec: dict[str, object] = {"of": original.key, "weights": weights, "seed": _seed(original.key, weights)}
-    made = artifact(Kind.models, spec, tuple(each.path for each in made_here(original)))
-    return replace(original, key=made.key, artifact=made, folder="", revision=None)
-
-
 def _dictionaries(
     side: Side,
     facts: ModelFacts,
@@ -221,7 +172,7 @@ def _dictionaries(
             **sae.recipe(),
             "context_length": text.data.context_length,
             # Trainers seed every dictionary alike: two models would start from identical ones.
-            "seed": _seed(model.key, sae.seed),
+            "seed": seed_of(model.key, sae.seed),
             "text": training.key,
         }
         parents = (*(each.path for each in made_here(model)), training.path)
