@@ -30,6 +30,13 @@ class FakeHub:
         self.branches: dict[str, dict[str, str]] = {}
         self.gated: set[str] = set()
         self.private: set[str] = set()
+        self.faults: dict[str, str | int] = {}
+        """By file: `truncated`, `stalled` (headers, then nothing), `silent` (nothing at all), `corrupted`
+        (other bytes, as many), or a status."""
+
+        self.recovered = threading.Event()
+        """Set at the end: what stalls until then goes on."""
+
         self.requests: list[str] = []
         """`HEAD owner/name commit file`, `GET ...`, `LIST owner/name commit` and `AUTH owner/name`."""
 
@@ -86,6 +93,7 @@ def serving(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHub
     try:
         yield hub
     finally:
+        hub.recovered.set()
         server.shutdown()
         thread.join()
         server.server_close()
@@ -173,15 +181,25 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(404, b"", **{"X-Error-Code": "EntryNotFound", "X-Repo-Commit": commit})
             return
         etag = f'"{hashlib.sha256(content).hexdigest()}"'
-        self._send(200, content, **{"ETag": etag, "X-Repo-Commit": commit})
+        fault = self.hub.faults.get(name)
+        if isinstance(fault, int):
+            self._send(fault, b"")
+            return
+        if fault == "silent":
+            self.hub.recovered.wait()
+        self._send(200, content, fault, **{"ETag": etag, "X-Repo-Commit": commit})
 
-    def _send(self, code: int, content: bytes, **headers: str) -> None:
+    def _send(self, code: int, content: bytes, fault: str | None = None, /, **headers: str) -> None:
         self.send_response(code)
         for name, value in {**headers, "Content-Length": str(len(content))}.items():
             self.send_header(name, value)
         self.end_headers()
-        if self.command == "GET":
-            self.wfile.write(content)
+        if self.command == "GET" and fault == "stalled":
+            self.wfile.flush()
+            self.hub.recovered.wait()
+        elif self.command == "GET":
+            broken = {"truncated": content[: len(content) // 2], "corrupted": content[::-1]}
+            self.wfile.write(broken.get(fault or "", content))
 
 
 def _repository(kind: str, owner: str, name: str) -> str:

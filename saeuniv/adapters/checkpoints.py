@@ -91,19 +91,28 @@ def tensor_shapes(path: Path) -> dict[str, tuple[int, ...]]:
     """The shape of every tensor of a safetensors file, from its header alone.
 
     Raises:
-        ValueError: the file has no such header (for instance a Git LFS pointer in place of the file).
+        ValueError: the file has no such header (for instance a Git LFS pointer in place of the file), or is
+            not as long as its header says.
     """
+    n_bytes = path.stat().st_size
     with path.open("rb") as file:
         size = int.from_bytes(file.read(8), "little")
         header = file.read(size) if size <= _MAX_HEADER_BYTES else b""
     try:
         entries = cast(dict[str, dict[str, Any]], json.loads(header))
-        return {name: tuple(entry["shape"]) for name, entry in entries.items() if name != "__metadata__"}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        entries.pop("__metadata__", None)
+        shapes = {name: tuple(entry["shape"]) for name, entry in entries.items()}
+        expected = 8 + size + max((int(entry["data_offsets"][1]) for entry in entries.values()), default=0)
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
         raise ValueError(
             f"{path}: expected a safetensors file, got no readable header. Fetch the file again "
             f"(a Git LFS pointer looks like this)."
         ) from error
+    if n_bytes != expected:
+        raise ValueError(
+            f"{path}: expected {expected} bytes by its own header, got {n_bytes}. Fetch it again."
+        )
+    return shapes
 
 
 def weights_fault(path: Path) -> str | None:

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from saeuniv.adapters.checkpoints import tensor_shapes
 from saeuniv.adapters.hub import HubFolder
 from saeuniv.adapters.hub_errors import HubUnreachable
 from saeuniv.config import ConfigError
@@ -50,12 +51,14 @@ def needed(repository: str, commit: str, parts: Parts) -> tuple[HubFile, ...]:
     The hub is asked only if one is not in the cache.
 
     Raises:
-        ConfigError: the commit lacks one of them, or has weights only as pickles; no access.
+        ConfigError: the commit lacks one of them, or has weights only as pickles; no access; a file of
+            tensors in the cache is damaged.
         HubUnreachable: one is neither in the cache nor can the hub be asked.
     """
     source = HubFolder(repository, commit, repository)
     names = _required(source, parts)
     absent = missing(repository, commit, names)
+    _refuse_damaged(source, names)
     if not absent:
         return _measured(source, names, {})
     try:
@@ -152,6 +155,24 @@ def _shards(source: HubFolder) -> tuple[str, ...]:
             f"weight_map, got {', '.join(shards) or 'none'}. Choose another revision."
         )
     return tuple(shards)
+
+
+def _refuse_damaged(source: HubFolder, names: Iterable[str]) -> None:
+    """What another program, or a full disk, left in the cache would otherwise fail in the middle of a run."""
+    faults: list[str] = []
+    for name in names:
+        path = source.cached(name) if name.endswith(".safetensors") else None
+        try:
+            if path:
+                tensor_shapes(path)
+        except ValueError as error:
+            faults.append(
+                f"{source.repository}: {name} at {source.revision} is damaged in the cache ({error}). Fetch "
+                f"it again with `hf download {source.repository} {name} --revision {source.revision} "
+                f"--force-download`."
+            )
+    if faults:
+        raise ConfigError(*faults)
 
 
 def _measured(source: HubFolder, names: Iterable[str], listed: Mapping[str, int]) -> tuple[HubFile, ...]:

@@ -18,6 +18,7 @@ from saeuniv.adapters.hub_cache import (
     remember,
     remembered,
 )
+from saeuniv.adapters.hub_download import download_file
 from saeuniv.adapters.hub_errors import client_errors, explained
 from saeuniv.config import ConfigError
 
@@ -54,7 +55,6 @@ class HubFolder(NamedTuple):
             ConfigError: there is no such repository, or no access to it.
             HubUnreachable: neither the cache nor the hub could be asked.
         """
-        import huggingface_hub
         from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
         with self._explained(name):
@@ -64,9 +64,7 @@ class HubFolder(NamedTuple):
             _require_network()
             try:
                 repository, kind = place_of(self.repository)
-                return Path(
-                    huggingface_hub.hf_hub_download(repository, name, repo_type=kind, revision=self._pinned())
-                )
+                return download_file(repository, name, kind=kind, revision=self._pinned())
             except EntryNotFoundError as error:
                 if isinstance(error, LocalEntryNotFoundError):
                     raise

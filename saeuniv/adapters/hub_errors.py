@@ -16,6 +16,10 @@ class HubUnreachable(ConfigError):
     """A file is not in the cache, and the hub could not be asked."""
 
 
+class BrokenDownload(OSError):
+    """What came is not the file; nothing of it was kept."""
+
+
 def client_errors() -> tuple[type[Exception], ...]:
     """What the hub's client raises where a request fails."""
     # The second is its HTTP client's, which is another library in other versions.
@@ -68,9 +72,23 @@ def _fault(repository: str, revision: str, wanted: str, error: Exception) -> tup
     name = repository.removeprefix(DATASETS)
     named = name if name == repository else f"{name} --repo-type dataset"
     fetching = f"`saeuniv fetch` with these overrides, or `hf download {named} --revision {revision}`"
+    if _broke_off(cause):
+        return (
+            f"{wanted} of {repository} at revision {revision} did not come whole from the hub ({reason}). "
+            f"Nothing of it was kept: run the same command again, or {fetching}. Where the network is slow, "
+            f"HF_HUB_DOWNLOAD_TIMEOUT=60 and HF_HUB_ETAG_TIMEOUT=60 wait longer than 10 s for an answer.",
+            HubUnreachable,
+        )
     return (
         f"{wanted} of {repository} at revision {revision} is neither in the cache ({constants.HF_HUB_CACHE}) "
         f"nor to be had from the hub ({reason}). Check name and revision; {fetching}, fetches it where there "
         f"is a network.",
         kind,
     )
+
+
+def _broke_off(cause: BaseException) -> bool:
+    """Whether the hub was reached, and then fell silent, hung up, or sent something else."""
+    # By name: the classes are of the client's HTTP library, which is another one in other versions.
+    name = type(cause).__name__
+    return isinstance(cause, BrokenDownload) or name.endswith("Timeout") or name == "RemoteProtocolError"

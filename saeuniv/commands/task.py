@@ -6,12 +6,13 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from saeuniv.adapters.offline import OFFLINE
 from saeuniv.commands.shell import DONE, FAILED, parser
 from saeuniv.config import ConfigError
 from saeuniv.stages.serial import read_task, task_json
 from saeuniv.stages.task import Task
 from saeuniv.store import ArtifactError
-from saeuniv.sweep.job import OFFLINE, do
+from saeuniv.sweep.job import do
 
 _log = logging.getLogger("saeuniv")
 

@@ -5,6 +5,7 @@ import time
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 
+from saeuniv.adapters.offline import hub_cut_off
 from saeuniv.stages.task import Task
 from saeuniv.store import ArtifactError
 from saeuniv.sweep.devices import Gpus
@@ -22,9 +23,12 @@ _SAID_IN_WORDS = (ValueError, ArtifactError, OSError, BrokenProcessPool)
 
 
 def execute(work: Plan, workers: Pool) -> Outcome:
-    """Run all tasks and reports; a task whose input could not be made fails without being run."""
+    """Run all tasks and reports; a task whose input could not be made fails without being run.
+
+    Nobody asks a hub meanwhile, here or in workers: what is needed has been fetched.
+    """
     tasks: list[Task] = [*work.tasks, *work.reports]
-    with display(len(tasks)) as shown:
+    with hub_cut_off(), display(len(tasks)) as shown:
         run = _Run(tasks, workers, shown)
         try:
             outcome = run.to_the_end()

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from saeuniv.adapters.offline import OFFLINE
 from saeuniv.config.launcher import JOB_STAGE_OF, SIGNAL_SECONDS
 from saeuniv.stages.task import Progress, Task
 from saeuniv.store import Store
@@ -26,9 +27,6 @@ _log = logging.getLogger(__name__)
 
 STARTED = "SAEUNIV_JOB_STARTED"
 """Environment variable of a job: when this run of it began, in seconds since the epoch."""
-
-OFFLINE = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
-"""The environment of every job: all was fetched before it was submitted, and nodes may have no network."""
 
 _PROGRESS_EVERY_SECONDS = 30.0
 
@@ -77,6 +75,7 @@ class RunJob:
             FileNotFoundError: the store is not visible on this node.
             RuntimeError: a task failed, or the GPUs are not there; the job then counts as failed for SLURM.
         """
+        # All was fetched before this was submitted, and a node may have no network.
         os.environ.update(OFFLINE)
         _log_to_stderr()
         if not jobs_folder(self.root).is_dir():

@@ -13,6 +13,7 @@ from saeuniv.adapters.hub import HubFolder, local_folder
 from saeuniv.adapters.hub_errors import HubUnreachable
 from saeuniv.config import ConfigError, HubModel, HubSae, Width
 from tests.fake_hub import TOKEN, serving
+from tests.test_preflight import safetensors
 
 MODEL = "owner/model"
 CONFIG = json.dumps(
@@ -20,10 +21,11 @@ CONFIG = json.dumps(
 ).encode()
 # No two alike: equal files are fetched once.
 SMALL = {"config.json": CONFIG, "tokenizer.json": b'{"model": {}}', "tokenizer_config.json": b"{}"}
-SINGLE = {**SMALL, "generation_config.json": b"{ }", "model.safetensors": b"w" * 1000}
+SINGLE = {**SMALL, "generation_config.json": b"{ }", "model.safetensors": safetensors(w=(250,))}
 INDEX = json.dumps({"weight_map": {"a": "model-2.safetensors", "b": "model-1.safetensors"}}).encode()
-SHARDS = {"model-1.safetensors": b"x" * 300, "model-2.safetensors": b"y" * 200}
+SHARDS = {"model-1.safetensors": safetensors(x=(75,)), "model-2.safetensors": safetensors(y=(50,))}
 SHARDED = {**SMALL, "model.safetensors.index.json": INDEX, **SHARDS}
+DICTIONARY = safetensors(w=(1,))
 UNNEEDED = {
     "README.md": b"r",
     "pytorch_model.bin": b"p" * 5000,
@@ -121,8 +123,8 @@ def test_an_untrained_counterpart_takes_no_weights(hub):
 
 
 def test_of_dictionaries_only_the_folders_asked_for_are_fetched(hub):
-    names = ("cfg.json", "sae.safetensors")
-    files = {f"layers.{layer}/{name}": f"{layer} {name}".encode() for layer in range(3) for name in names}
+    files = {f"layers.{layer}/cfg.json": b"%d" % layer for layer in range(3)}
+    files |= {f"layers.{layer}/sae.safetensors": safetensors(w=(layer + 1,)) for layer in range(3)}
     commit = hub.add("owner/saes", {**files, "layers.1/optimizer.pt": b"2", "README.md": b"3"})
     names = _fetch("owner/saes", commit, Parts(dictionaries=_files("layers.1", "layers.0")))
     wanted = [
@@ -146,12 +148,13 @@ def test_a_file_that_the_repository_lacks_is_asked_for_once_and_then_remembered(
 def test_what_is_in_the_cache_needs_no_network_and_what_is_not_is_named(hub, monkeypatch):
     commit = hub.add(MODEL, SHARDED)
     _fetch(MODEL, commit, Parts(weights=True))
-    saes = hub.add("owner/saes", {"layers.0/cfg.json": b"{}", "layers.0/sae.safetensors": b"1"})
+    saes = hub.add("owner/saes", {"layers.0/cfg.json": b"{}", "layers.0/sae.safetensors": DICTIONARY})
     _fetch("owner/saes", saes, Parts(dictionaries=_files("layers.0")))
     hub.requests.clear()
     _offline(monkeypatch)
     assert len(needed(MODEL, commit, Parts(weights=True))) == len(SHARDED)
-    assert (local_folder("owner/saes", saes, "layers.0", FILES) / "sae.safetensors").read_bytes() == b"1"
+    folder = local_folder("owner/saes", saes, "layers.0", FILES)
+    assert (folder / "sae.safetensors").read_bytes() == DICTIONARY
     other = hub.add("owner/other", {})
     with pytest.raises(HubUnreachable) as error:
         needed("owner/other", other, Parts(dictionaries=_files("layers.1")))
@@ -172,7 +175,9 @@ def test_a_cache_without_the_optional_file_serves_where_there_is_no_network(hub,
 
 
 def test_the_folder_of_a_dictionary_is_of_the_recorded_commit_and_holds_both_files(hub):
-    commit = hub.add("owner/saes", {"layers.0/cfg.json": b"{}", "layers.0/sae.safetensors": b"1", "x": b""})
+    commit = hub.add(
+        "owner/saes", {"layers.0/cfg.json": b"{}", "layers.0/sae.safetensors": DICTIONARY, "x": b""}
+    )
     hub.add("owner/saes", {"layers.0/cfg.json": b"later"})
     folder = local_folder("owner/saes", commit, "layers.0", FILES)
     assert (folder / "cfg.json").read_bytes() == b"{}" and folder.parent.name == commit

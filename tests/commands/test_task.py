@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from saeuniv.adapters.offline import OFFLINE
 from saeuniv.commands import task as command
 from saeuniv.commands.task import read, written
 from saeuniv.stages.serial import FORMAT, task_json
 from saeuniv.store import Store
 from saeuniv.sweep import job
-from saeuniv.sweep.job import OFFLINE
 from tests.commands.conftest import Call
 from tests.sweep.dummies import Dummy, dummy, made
 

@@ -9,9 +9,14 @@ from saeuniv.config import ConfigError
 from saeuniv.stages.fetch import Fetch
 from saeuniv.stages.serial import read_task, task_json
 from tests.fake_hub import serving
+from tests.test_preflight import safetensors
 
 REPOSITORY = "owner/model"
-FILES = {"config.json": b"{}", "model-1.safetensors": b"1" * 700, "model-2.safetensors": b"2" * 800}
+FILES = {
+    "config.json": b"{}",
+    "model-1.safetensors": safetensors(w=(160,)),
+    "model-2.safetensors": safetensors(w=(180,)),
+}
 
 
 @pytest.fixture

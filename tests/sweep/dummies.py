@@ -49,6 +49,10 @@ class Dummy(Task):
                 os.kill(os.getpid(), signal.SIGKILL)
             case "interrupted":
                 raise KeyboardInterrupt
+            case "asks a hub":
+                from saeuniv.adapters.hub import HubFolder
+
+                HubFolder("owner/model", "main", self.name).file("config.json")
             case "idle":
                 return
             case "slow":

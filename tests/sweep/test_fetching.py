@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from saeuniv.adapters.offline import OFFLINE
 from saeuniv.config import ConfigError
 from saeuniv.preflight import preflight
 from saeuniv.stages.compare import ComparePairs
@@ -15,7 +16,6 @@ from saeuniv.stages.models import Rerandomize, TakeInitialWeights
 from saeuniv.stages.tokens import MakeTokens
 from saeuniv.store.usage import bytes_text
 from saeuniv.sweep.fetching import announce, fetches
-from saeuniv.sweep.job import OFFLINE
 from saeuniv.sweep.plan import Plan, Request, plan
 from tests.fake_hub import FakeHub, serving
 from tests.test_preflight import TEXT, safetensors, write_dictionaries, write_model

@@ -1,12 +1,15 @@
 """Execution: what is ready runs, failures stop nobody but who needs them, dead workers are replaced."""
 
 import logging
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from saeuniv.adapters.hub import HubFolder
+from saeuniv.adapters.offline import OFFLINE
 from saeuniv.stages.task import Task
 from saeuniv.store import Store
 from saeuniv.sweep.inline import execute
@@ -14,6 +17,7 @@ from saeuniv.sweep.outcome import Outcome
 from saeuniv.sweep.plan import Plan
 from saeuniv.sweep.pool import Pool
 from saeuniv.sweep.progress import display
+from tests.fake_hub import serving
 from tests.sweep.dummies import LAST_WORDS, Dummy, dummy, made
 
 
@@ -47,6 +51,24 @@ def test_tasks_run_after_what_they_need(
     assert (outcome.failures, outcome.not_run) == ((), ())
     assert done(tmp_path, *"abcd") == list("abcd")
     assert outcome.cpu_seconds >= 0 and outcome.peak_bytes > 1 << 20
+
+
+@pytest.mark.parametrize("n_workers", [1, 2])
+def test_no_task_can_ask_a_hub_and_whoever_started_it_can_again(
+    n_workers: int, tmp_path: Path, alone: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in OFFLINE:
+        monkeypatch.delenv(name, raising=False)
+    with serving(tmp_path, monkeypatch) as hub:
+        monkeypatch.setenv("HF_ENDPOINT", hub.endpoint)
+        monkeypatch.setenv("HF_HUB_CACHE", str(hub.cache))
+        hub.add("owner/model", {"config.json": b"{}"})
+        workers = alone if n_workers == 1 else Pool(2)
+        ((_, message),) = run(workers, dummy(tmp_path, "a", end="asks a hub")).failures
+        workers.close()
+        assert message.startswith("a: config.json of owner/model") and "HF_HUB_OFFLINE is set" in message
+        assert hub.requests == [] and not {*OFFLINE} & {*os.environ}
+        assert HubFolder("owner/model", "main", "a").json("config.json") == {}
 
 
 @pytest.mark.parametrize("n_workers", [1, 2])
