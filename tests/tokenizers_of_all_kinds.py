@@ -35,14 +35,16 @@ def metaspace() -> PreTrainedTokenizerFast:
     made.decoder = decoders.Sequence(
         [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
     )
-    specials = ["<unk>", "<s>", *(f"<0x{byte:02X}>" for byte in range(256))]
+    specials = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256))]
     made.train_from_iterator(
         _TEXT, trainers.BpeTrainer(vocab_size=900, special_tokens=specials, show_progress=False)
     )
     made.post_processor = processors.TemplateProcessing(
         single="<s> $A", special_tokens=[("<s>", made.token_to_id("<s>"))]
     )
-    return PreTrainedTokenizerFast(tokenizer_object=made, bos_token="<s>", unk_token="<unk>")
+    return PreTrainedTokenizerFast(
+        tokenizer_object=made, bos_token="<s>", eos_token="</s>", unk_token="<unk>"
+    )
 
 
 def word_piece() -> PreTrainedTokenizerFast:

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Int
 
 from saeuniv.adapters.character_ends import CharacterReader, Reading, word_ends
-from saeuniv.adapters.corpus import Document
+from saeuniv.adapters.documents import Document
 
 
 class AlignedSide(NamedTuple):
@@ -41,6 +41,9 @@ class AlignedTokens(NamedTuple):
 
     names: tuple[str, ...]
     """The documents that gave at least one sequence."""
+
+    domains: tuple[str, ...]
+    """Where each of them is from, empty where the text does not say."""
 
     ends: Int[np.ndarray, " rows"]
     """The characters of its document that are read at each row."""
@@ -82,6 +85,7 @@ def aligned_token_sets(
     room_a, room_b = (context_length - len(reader.prefix) for reader in readers)
     pairs: list[_Pair] = []
     names: list[str] = []
+    domains: list[str] = []
     n_word_ends = 0
     for document, *readings in zip(documents, *(reader.read(texts) for reader in readers), strict=True):
         words = word_ends(document.text)
@@ -91,6 +95,7 @@ def aligned_token_sets(
         found = [pair for pair in found if len(pair.ends)]
         if found:
             names.append(document.name)
+            domains.append(document.domain)
             pairs += found
             n_word_ends += int(np.searchsorted(words, common.ends[cuts[-1].stop - 1], side="right"))
     if not pairs:
@@ -104,9 +109,8 @@ def aligned_token_sets(
         for i, reader in enumerate(readers)
     )
     index = np.array([pair.document for pair in pairs], dtype=np.int32)
-    return AlignedTokens(
-        a, b, index, tuple(names), np.concatenate([pair.ends for pair in pairs]), n_word_ends
-    )
+    ends = np.concatenate([pair.ends for pair in pairs])
+    return AlignedTokens(a, b, index, tuple(names), tuple(domains), ends, n_word_ends)
 
 
 class _Common(NamedTuple):

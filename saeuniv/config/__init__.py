@@ -67,6 +67,7 @@ from saeuniv.config.text import HubData as HubData
 from saeuniv.config.text import Packing as Packing
 from saeuniv.config.text import StdlibData as StdlibData
 from saeuniv.config.text import TextData as TextData
+from saeuniv.config.text import Tokens as Tokens
 from saeuniv.config.trained import SaeActivation as SaeActivation
 from saeuniv.config.trained import SaeTrainer as SaeTrainer
 from saeuniv.config.trained import TinySae as TinySae

@@ -47,6 +47,17 @@ class ChatTemplate(Enum):
     b = "b"
 
 
+class Tokens(Enum):
+    """Whether two models read the same tokens, or each its own tokens of the same text."""
+
+    auto = "auto"
+    """The same where the vocabularies are equal, else aligned."""
+
+    same = "same"
+    aligned = "aligned"
+    """Compared on at the ends of words, where both have read the same characters."""
+
+
 @dataclass
 class Data:
     """Base of the text sources: how text becomes sequences, and which documents are held out."""
@@ -77,6 +88,10 @@ class Data:
 
     mask_high_norm: bool = True
     """Compare on no token whose residual norm in the middle of either model is above 10 times the median."""
+
+    tokens: Tokens = Tokens.auto
+    """Tokens of models whose tokenizers differ: auto and aligned compare at ends of words that both end a
+    token with; same refuses such models."""
 
     n_tokens: Any = None
     """Compare on the first so many tokens (10k, 100k, 1M), of one encoding; unset: all."""

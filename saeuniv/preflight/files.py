@@ -26,6 +26,7 @@ from saeuniv.config import (
     untrained_counterpart,
 )
 from saeuniv.store import check_writable
+from saeuniv.sweep.tokenizers import tokenizer_faults
 
 Layers = tuple[tuple[int, ...], ...]
 Known = TypeVar("Known")
@@ -47,6 +48,8 @@ class FileChecks:
         faults: list[str] = []
         sides = [self._side(cell, side, unset, faults) for side in cell.sides]
         (facts_a, layers_a), (facts_b, layers_b) = sides
+        if facts_a and facts_b:
+            faults += tokenizer_faults(cell, facts_a.tokenizer, facts_b.tokenizer)
         if facts_a and facts_b and layers_a and layers_b:
             depths = {"n_layers_a": facts_a.n_layers, "n_layers_b": facts_b.n_layers}
             _caught(faults, lambda: select_pairs(cell.pairs, layers_a, layers_b, **depths))

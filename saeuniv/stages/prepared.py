@@ -17,7 +17,7 @@ from saeuniv.numerics.rows import Half, make_halves, select_rows
 from saeuniv.stages.latents import read_high_norm, read_latents, shard_cuts
 from saeuniv.stages.scores import LayerQuality
 from saeuniv.stages.task import LatentsReference
-from saeuniv.stages.tokens import read_held_out
+from saeuniv.stages.tokens import joint_groups, read_held_out
 from saeuniv.store import Store
 
 Layer = tuple[LatentsReference, ...]
@@ -92,13 +92,17 @@ def _compared_rows(
     store: Store, a: LatentsReference, b: LatentsReference, choice: RowChoice, settings: DrawSettings
 ) -> ComparedRows:
     held_out = read_held_out(store, a.tokens)
+    groups = held_out.groups()
+    if b.tokens != a.tokens:
+        # Either model's current token is to be held fixed.
+        groups = joint_groups(groups, read_held_out(store, b.tokens).groups())
     masked = np.zeros(int(held_out.keep.sum()), dtype=bool)
     if choice.mask_high_norm:
         n_shards = len(shard_cuts(held_out))
         for side in (a, b):
             masked |= read_high_norm(store, side, n_shards)
     chosen = select_rows(held_out.keep, held_out.documents, masked, n_rows=choice.n_tokens)
-    groups = {name: labels[chosen.rows] for name, labels in held_out.groups().items()}
+    groups = {name: labels[chosen.rows] for name, labels in groups.items()}
     documents = held_out.row_documents[chosen.rows]
     halves = make_halves(documents, groups, positions=chosen.positions)
     return ComparedRows(None, chosen.rows, halves, make_draws(halves, settings))

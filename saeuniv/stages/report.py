@@ -20,7 +20,7 @@ from saeuniv.stages.provenance import provenance
 from saeuniv.stages.rows import PairScores, missing_scores, null_rows, result_rows
 from saeuniv.stages.scores import Scores, load_scores
 from saeuniv.stages.task import Progress, Task
-from saeuniv.stages.tokens import text_sha256
+from saeuniv.stages.tokens import token_summary
 from saeuniv.store import Artifact, ArtifactError
 
 _log = logging.getLogger(__name__)
@@ -65,7 +65,9 @@ class Report(Task):
 
     eligibility: Eligibility
 
-    tokens: Artifact
+    tokens: tuple[Artifact, ...]
+    """The token sets of A and B."""
+
     made_from: tuple[Artifact, ...]
     """Everything the results rest on."""
 
@@ -101,7 +103,7 @@ class Report(Task):
             "untrained": self.untrained,
             "max_fvu": self.max_fvu,
             "eligibility": plain(self.eligibility),
-            "made_from": sorted({self.tokens.path, *(each.path for each in self.made_from)}),
+            "made_from": sorted({each.path for each in (*self.tokens, *self.made_from)}),
             "config": self.config,
             "tracking": plain(self.tracking),
             "sweep": self.sweep,
@@ -114,7 +116,7 @@ class Report(Task):
         return dataclasses.replace(
             self,
             inputs=tuple(map(_name, self.inputs)),
-            tokens=_name(self.tokens),
+            tokens=tuple(map(_name, self.tokens)),
             made_from=tuple(map(_name, self.made_from)),
             reported=tuple(
                 dataclasses.replace(
@@ -145,6 +147,7 @@ class Report(Task):
         rows = result_rows(pairs, self.described)
         progress(1, 3)
         grids = grid_summaries(pairs, confidence=self.described.confidence, seed=self.described.seed)
+        state = {"state": "failed", "error": missing} if missing else {"state": "done"}
         summary = self._summary(rows) | self._provenance(pairs) | {"grid": grids}
         results = write_results(
             self.folder,
@@ -154,10 +157,7 @@ class Report(Task):
             layers_b=self.layers_b,
             summary=summary,
             config=self.config,
-            status={
-                **({"state": "failed", "error": missing} if missing else {"state": "done"}),
-                **{"host": host, "started": started},
-            },
+            status={**state, "host": host, "started": started},
             figures=heatmaps,
         )
         progress(2, 3)
@@ -207,7 +207,7 @@ class Report(Task):
             "headline": {
                 metric: headline(both, metric) for metric in dict.fromkeys(row.metric for row in both)
             },
-            "corpus_sha256": text_sha256(self.store, self.tokens) if self.store.exists(self.tokens) else None,
+            **token_summary(self.store, *self.tokens),
             "python": platform.python_version(),
             "saeuniv": importlib.metadata.version("saeuniv"),
             "gpu_hours": 0.0,

@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Collection, Hashable
+from collections.abc import Collection, Hashable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
@@ -78,7 +78,7 @@ class MakeTokens(Task):
 
         corpus = read_corpus(self.data, self.hub)
         progress(1, 3)
-        tokenizer = self._tokenizer()
+        tokenizer = named_tokenizer(self.tokenizer, self.revision, self.data)
         render = renderer(self.template) if self.template else as_written
         if self.training and not self.store.exists(self.training):
             self._publish_training(self.training, corpus, tokenizer, render)
@@ -90,7 +90,7 @@ class MakeTokens(Task):
         from saeuniv.adapters.tokens import token_stream
 
         stream = token_stream(corpus.training, tokenizer, render)
-        _publish(self.store, output, {"stream": stream.astype(np.int32)}, {"sha256": corpus.sha256})
+        publish_tokens(self.store, output, {"stream": stream.astype(np.int32)}, {"sha256": corpus.sha256})
         _log.info("tokens: %d training tokens from %d documents", len(stream), len(corpus.training))
 
     def _publish_held_out(self, output: Artifact, corpus: Any, tokenizer: Any, render: Any) -> None:
@@ -104,7 +104,7 @@ class MakeTokens(Task):
             "domains": list(tokens.domains),
             "masked": dict(tokens.masked),
         }
-        _publish(self.store, output, arrays, about)
+        publish_tokens(self.store, output, arrays, about)
         _log.info(
             "tokens: %d sequences from %d of %d held-out documents, %d rows; masked: %s",
             len(tokens.ids),
@@ -114,15 +114,16 @@ class MakeTokens(Task):
             ", ".join(f"{reason} {number}" for reason, number in tokens.masked.items() if number) or "none",
         )
 
-    def _tokenizer(self) -> Any:
-        # A Hugging Face tokenizer: its type is named in adapters only.
-        if self.tokenizer == TINY_TOKENIZER:
-            from saeuniv.adapters.tiny import byte_tokenizer
 
-            return byte_tokenizer(self.data.context_length)
-        from saeuniv.adapters.model_folders import load_tokenizer
+def named_tokenizer(name: str, revision: str | None, data: Data) -> Any:
+    """The Hugging Face tokenizer that a task names; its type is named in adapters only."""
+    if name == TINY_TOKENIZER:
+        from saeuniv.adapters.tiny import byte_tokenizer
 
-        return load_tokenizer(self.tokenizer, self.revision)
+        return byte_tokenizer(data.context_length)
+    from saeuniv.adapters.model_folders import load_tokenizer
+
+    return load_tokenizer(name, revision)
 
 
 # Parts of a sequence that token_x_position tells apart.
@@ -177,6 +178,26 @@ class HeldOut(NamedTuple):
         }
 
 
+def joint_groups(
+    a: Mapping[str, Int[np.ndarray, " rows"]], b: Mapping[str, Int[np.ndarray, " _"]]
+) -> dict[str, Int[np.ndarray, " rows"]]:
+    """Labels that are equal where those of both sides are: for rows that are different tokens on each side.
+
+    Raises:
+        ValueError: the sides have different numbers of rows.
+    """
+    found: dict[str, Int[np.ndarray, " rows"]] = {}
+    for name, labels_a in a.items():
+        labels_b = _compact(b[name])
+        if len(labels_a) != len(labels_b):
+            raise ValueError(
+                f"expected as many rows on both sides, got {len(labels_a)} and {len(labels_b)}: their token "
+                f"sets were not made together."
+            )
+        found[name] = _compact(_compact(labels_a) * (int(labels_b.max()) + 1) + labels_b)
+    return found
+
+
 def read_held_out(store: Store, tokens: Artifact) -> HeldOut:
     """The sequences of a token set, verified."""
     arrays = load_file(store.open(tokens) / _TENSORS)
@@ -188,18 +209,31 @@ def read_stream(store: Store, tokens: Artifact) -> Int[np.ndarray, " tokens"]:
     return load_file(store.open(tokens) / _TENSORS)["stream"]
 
 
-def text_sha256(store: Store, tokens: Artifact) -> str:
-    """Hash of the text that a token set was made from."""
-    return str(json.loads((store.folder(tokens) / _TEXT).read_text())["sha256"])
+def token_summary(store: Store, a: Artifact, b: Artifact) -> dict[str, object]:
+    """What summary.json says of the token sets of A and B; empty where they are not there.
+
+    `corpus_sha256`, the hash of the text; `kept_fraction_a`, `kept_fraction_b`, the share of the tokens
+    read that are rows, and `kept_word_ends`, the share of the ends of words, where tokens are aligned.
+    """
+    about_a, about_b = (
+        json.loads((store.folder(each) / _TEXT).read_text()) if store.exists(each) else {} for each in (a, b)
+    )
+    return {
+        "corpus_sha256": about_a.get("sha256"),
+        "kept_fraction_a": about_a.get("kept_fraction"),
+        "kept_fraction_b": about_b.get("kept_fraction"),
+        "kept_word_ends": about_a.get("kept_word_ends"),
+    }
 
 
 def _compact(labels: Int[np.ndarray, " rows"]) -> Int[np.ndarray, " rows"]:
     return np.unique(labels, return_inverse=True)[1]
 
 
-def _publish(
+def publish_tokens(
     store: Store, artifact: Artifact, arrays: dict[str, np.ndarray], about: dict[str, object]
 ) -> None:
+    """Write a token set, and what is known of it and its text."""
     with store.publish(artifact) as folder:
         save_file(arrays, Path(folder) / _TENSORS)
         (folder / _TEXT).write_text(json.dumps(about, sort_keys=True, indent=1))

@@ -15,6 +15,7 @@ from saeuniv.stages.described import Described, SideDescription
 from saeuniv.stages.prepared import RowChoice
 from saeuniv.sweep.naming import Naming
 from saeuniv.sweep.sides import ResolvedSide, Sides
+from saeuniv.sweep.tokenizers import are_aligned, tokenizer_faults
 
 _log = logging.getLogger(__name__)
 
@@ -111,7 +112,8 @@ def unite(cells: Sequence[Cell], sides: Sides) -> Comparison:
         )
     wanted: dict[tuple[LayerGroup, LayerGroup], dict[str, MetricMethod]] = {}
     text = sides.text(first)
-    depths = {side.name: sides.resolve(side, text, ()).facts.n_layers for side in first.sides}
+    known = {side.name: sides.resolve(side, text, ()) for side in first.sides}
+    depths = {name: side.facts.n_layers for name, side in known.items()}
     absent = {name: _absent(cells, name, sides) for name in depths}
     for cell in cells:
         groups = {
@@ -136,14 +138,13 @@ def unite(cells: Sequence[Cell], sides: Sides) -> Comparison:
     )
     layers_a = {layer for request in requests for layer in request.layer_a}
     layers_b = {layer for request in requests for layer in request.layer_b}
-    a, b = sides.resolve(first.a, text, layers_a), sides.resolve(first.b, text, layers_b)
+    tokenizer_a, tokenizer_b = known["a"].tokenizer, known["b"].tokenizer
+    if faults := tokenizer_faults(first, tokenizer_a.key, tokenizer_b.key):
+        raise ConfigError(*faults)
+    aligned = are_aligned(first, tokenizer_a.key, tokenizer_b.key)
+    a = sides.resolve(first.a, text, layers_a, partner=tokenizer_b if aligned else None)
+    b = sides.resolve(first.b, text, layers_b, partner=tokenizer_a if aligned else None)
     a, b = replace(a, absent=absent["a"]), replace(b, absent=absent["b"])
-    if a.held_out != b.held_out:
-        raise ConfigError(
-            f"token sets differ: expected {a.model.label} and {b.model.label} on the same tokens in the "
-            f"same order, got token sets {a.held_out.key} and {b.held_out.key}. Their tokenizers are not "
-            f"the same; compare models that share one."
-        )
     return Comparison(first, a, b, requests)
 
 

@@ -4,7 +4,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from saeuniv.adapters.downloads import Parts, needed
+from saeuniv.adapters.hub_text import HubText
 from saeuniv.config import ConfigError
+from saeuniv.stages.aligned import MakeAlignedTokens
 from saeuniv.stages.compare import ComparePairs
 from saeuniv.stages.dictionaries import TrainDictionaries
 from saeuniv.stages.encode import Encode
@@ -71,7 +73,9 @@ def _needs(task: Task) -> Iterator[_Need]:
     """The commits that a task loads from, and what of each."""
     match task:
         case MakeTokens():
-            yield from _tokens(task)
+            yield from _tokens(task.hub, [(task.tokenizer, task.revision), *_template(task)])
+        case MakeAlignedTokens():
+            yield from _tokens(task.hub, [(side.tokenizer, side.revision) for side in task.sides])
         case TakeInitialWeights(folder=name, revision=str(commit)):
             yield (name, commit), Parts(tokenizer=True)
         case Rerandomize():
@@ -89,14 +93,16 @@ def _needs(task: Task) -> Iterator[_Need]:
             pass
 
 
-def _tokens(task: MakeTokens) -> Iterator[_Need]:
-    if task.hub is not None:
-        yield (task.hub.repository, task.hub.commit), Parts(texts=frozenset(task.hub.files))
-    tokenizers = [(task.tokenizer, task.revision)]
-    tokenizers += [(task.template.folder, task.template.revision)] if task.template else []
+def _tokens(hub: HubText | None, tokenizers: Iterable[tuple[str, str | None]]) -> Iterator[_Need]:
+    if hub is not None:
+        yield (hub.repository, hub.commit), Parts(texts=frozenset(hub.files))
     for name, commit in tokenizers:
         if commit is not None:
             yield (name, commit), Parts(tokenizer=True)
+
+
+def _template(task: MakeTokens) -> list[tuple[str, str | None]]:
+    return [(task.template.folder, task.template.revision)] if task.template else []
 
 
 def _model(model: ModelReference) -> Iterator[_Need]:

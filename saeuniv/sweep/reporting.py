@@ -39,7 +39,7 @@ def report_of(comparison: Comparison, control: Comparison | None, state: Invento
     return Report(
         state.store.root,
         # Latents are not read; dictionaries that are refused leave nothing to report.
-        inputs=(comparison.a.held_out, *scores, *latents),
+        inputs=(*dict.fromkeys((comparison.a.held_out, comparison.b.held_out)), *scores, *latents),
         outputs=(),
         seconds=5.0,
         folder=place.folder,
@@ -52,7 +52,7 @@ def report_of(comparison: Comparison, control: Comparison | None, state: Invento
         max_fvu=(comparison.a.side.sae.max_fvu, comparison.b.side.sae.max_fvu),
         untrained=tuple(side.name for side in comparison.cell.sides if not side.model.is_trained),
         eligibility=comparison.cell.eligibility,
-        tokens=comparison.a.held_out,
+        tokens=(comparison.a.held_out, comparison.b.held_out),
         made_from=_made_from(comparison),
         config=place.config,
         tracking=comparison.cell.tracking,

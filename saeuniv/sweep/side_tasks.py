@@ -4,14 +4,16 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from saeuniv.config import Resources, TinyModel, TrainedSae, Weights
+from saeuniv.stages.aligned import MakeAlignedTokens, TokenizedText
 from saeuniv.stages.dictionaries import TrainDictionaries
 from saeuniv.stages.encode import Encode
 from saeuniv.stages.models import Rerandomize, TakeInitialWeights, TrainTinyModel
 from saeuniv.stages.task import DictionaryReference, LatentsReference, Task
-from saeuniv.stages.tokens import TINY_TOKENIZER, MakeTokens
+from saeuniv.stages.tokens import MakeTokens
 from saeuniv.store import Artifact
 from saeuniv.sweep.model_references import made_here
 from saeuniv.sweep.sides import ResolvedSide
+from saeuniv.sweep.tokenizers import Partner
 
 # Rough costs in seconds of one thread, to start the dearest first; nothing depends on them.
 _SECONDS_PER_STEP = 0.06
@@ -24,7 +26,10 @@ def side_tasks(
     """The tasks that make those of a side's artifacts that are missing; models compute on `device`."""
     wanted = {each.path for each in missing}
     tasks: list[Task] = []
-    texts = [each for each in (side.training, side.held_out) if each and each.path in wanted]
+    if side.partner and side.held_out.path in wanted:
+        tasks.append(_align_tokens(side, side.partner, root))
+    alone = (side.training, None if side.partner else side.held_out)
+    texts = [each for each in alone if each and each.path in wanted]
     if texts:
         tasks.append(_make_tokens(side, root, texts))
     if side.original and side.original.artifact and side.original.artifact.path in wanted:
@@ -54,10 +59,26 @@ def _make_tokens(side: ResolvedSide, root: Path, outputs: list[Artifact]) -> Tas
         data=side.text.data,
         hub=side.text.hub,
         template=side.text.template,
-        tokenizer=TINY_TOKENIZER if isinstance(side.side.model, TinyModel) else side.facts.folder,
-        revision=side.facts.identity.get("commit"),
+        tokenizer=side.tokenizer.name,
+        revision=side.tokenizer.revision,
         training=side.training if side.training in outputs else None,
         held_out=side.held_out if side.held_out in outputs else None,
+    )
+
+
+def _align_tokens(side: ResolvedSide, partner: Partner, root: Path) -> Task:
+    """The token sets of both sides: the same task, whichever of the two asks."""
+    named = ((side.tokenizer, side.held_out), (partner.tokenizer, partner.held_out))
+    both = [TokenizedText(source.name, source.revision, made) for source, made in named]
+    first, second = sorted(both, key=lambda each: each.held_out.path)
+    return MakeAlignedTokens(
+        root,
+        inputs=(),
+        outputs=tuple(dict.fromkeys((first.held_out, second.held_out))),
+        seconds=10.0,
+        data=side.text.data,
+        sides=(first, second),
+        hub=side.text.hub,
     )
 
 

@@ -25,6 +25,7 @@ from saeuniv.stages.task import DictionaryReference, LatentsReference, ModelRefe
 from saeuniv.store import Artifact, Kind, artifact, artifact_key
 from saeuniv.sweep.model_references import made_here, model_reference, redrawn, seed_of
 from saeuniv.sweep.texts import ResolvedText, resolve_text
+from saeuniv.sweep.tokenizers import Partner, TokenizerSource, tokenizer_source
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,10 @@ class ResolvedSide:
     """The training stream; None where nothing is trained on text."""
 
     held_out: Artifact
+    tokenizer: TokenizerSource
+    partner: Partner | None
+    """Where this model's rows are aligned with those of a model with another tokenizer."""
+
     model: ModelReference
     original: ModelReference | None
     """The trained model that `model` is drawn from; None where it is not re-randomised."""
@@ -50,11 +55,18 @@ class ResolvedSide:
 
 
 def resolve_side(
-    side: Side, text: ResolvedText, layers: Iterable[int], *, device: str = "cpu"
+    side: Side,
+    text: ResolvedText,
+    layers: Iterable[int],
+    *,
+    device: str = "cpu",
+    partner: TokenizerSource | None = None,
 ) -> ResolvedSide:
     """The side with everything it needs named by content.
 
     On `device` its model will compute: what dtype=auto stands for depends on it.
+
+    `partner` is the tokenizer of the model that it is compared with, where their tokens are aligned.
 
     Raises:
         ConfigError: files that are missing or do not fit, all faults of a folder at once.
@@ -64,7 +76,8 @@ def resolve_side(
         isinstance(side.model, TinyModel) and not side.model.untrained
     )
     training = text.training(facts.tokenizer) if trains else None
-    held_out = text.held_out(facts.tokenizer)
+    held_out = text.held_out(facts.tokenizer, partner and partner.key)
+    beside = Partner(partner, text.held_out(partner.key, facts.tokenizer)) if partner else None
     original = model_reference(side, facts, training, device)
     if side.model.untrained or side.model.weights is Weights.trained:
         model, drawn_from = original, None
@@ -75,7 +88,8 @@ def resolve_side(
         each.hookpoint.layer: _latents(each, held_out, model, lent=side.lender is not None)
         for each in dictionaries
     }
-    return ResolvedSide(side, text, facts, training, held_out, model, drawn_from, latents)
+    tokenizer = tokenizer_source(side.model, facts)
+    return ResolvedSide(side, text, facts, training, held_out, tokenizer, beside, model, drawn_from, latents)
 
 
 class Sides:
@@ -84,7 +98,7 @@ class Sides:
     def __init__(self, device: str = "cpu") -> None:
         self.device = device
         self._texts: dict[str, ResolvedText] = {}
-        self._resolved: dict[tuple[str, tuple[int, ...]], ResolvedSide] = {}
+        self._resolved: dict[tuple[object, ...], ResolvedSide] = {}
         self._absent: dict[str, Mapping[int, str]] = {}
 
     def absent(self, side: Side) -> Mapping[int, str]:
@@ -112,17 +126,25 @@ class Sides:
             self._texts[key] = resolve_text(dataclasses.replace(cell, data=data))
         return self._texts[key]
 
-    def resolve(self, side: Side, text: ResolvedText, layers: Iterable[int]) -> ResolvedSide:
-        """The side with the latents of these layers.
+    def resolve(
+        self,
+        side: Side,
+        text: ResolvedText,
+        layers: Iterable[int],
+        *,
+        partner: TokenizerSource | None = None,
+    ) -> ResolvedSide:
+        """The side with the latents of these layers, on tokens aligned with those of a `partner` or its own.
 
         Raises:
             ConfigError: see `resolve_side`.
         """
         read = [plain(text.data), text.fingerprint, text.template]
         about = [*_about(side), *(_about(side.lender) if side.lender else ()), *read]
-        key = (canonical_json(about), tuple(sorted(set(layers))))
+        wanted = tuple(sorted(set(layers)))
+        key = (canonical_json(about), wanted, partner)
         if key not in self._resolved:
-            self._resolved[key] = resolve_side(side, text, key[1], device=self.device)
+            self._resolved[key] = resolve_side(side, text, wanted, device=self.device, partner=partner)
         return self._resolved[key]
 
 

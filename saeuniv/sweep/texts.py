@@ -32,8 +32,8 @@ class ResolvedText(NamedTuple):
         """The training stream for a tokenizer."""
         return artifact(Kind.tokens, {**_source(self, tokenizer), "split": "training"})
 
-    def held_out(self, tokenizer: str) -> Artifact:
-        """The token set for a tokenizer."""
+    def held_out(self, tokenizer: str, partner: str | None = None) -> Artifact:
+        """The token set for a tokenizer, alone or aligned with that of a partner's tokenizer."""
         data = self.data
         chosen = {name: getattr(data, name) for name in _SEQUENCES if hasattr(data, name)}
         spec = {
@@ -44,7 +44,7 @@ class ResolvedText(NamedTuple):
             "skip_first": data.skip_first,
             **{name: _plain(value) for name, value in chosen.items() if value != _SEQUENCES[name]},
         }
-        return artifact(Kind.tokens, spec)
+        return artifact(Kind.tokens, {**spec, "aligned_with": partner} if partner else spec)
 
 
 def resolve_text(cell: Cell) -> ResolvedText:

@@ -103,7 +103,7 @@ def test_a_tokenizer_with_itself_gives_equal_sides_and_the_ids_of_the_whole_text
 
 def test_the_first_tokens_are_those_of_an_ordinary_token_set():
     ordinary = token_set(
-        _documents(LONG), tokenizers()["bytes"], context_length=32, max_sequences_per_document=1
+        _documents(LONG), tokenizers()["bytes"], context_length=32, max_sequences_per_document=1, skip_first=2
     )
     made = _align(LONG, a="bytes", b="bpe400", context=32, cap=1)
     n_read = max(_columns(made.a.keep)) + 1
@@ -150,7 +150,8 @@ def test_kept_fractions_are_rows_by_tokens_and_by_ends_of_words():
 
 def test_padding_is_no_row_and_has_an_id_of_the_tokenizer():
     made = _align(SENTENCE, a="metaspace", b="wordpiece", context=64)
-    assert made.a.ids[0, -1] == 0 and made.b.ids[0, -1] == tokenizers()["wordpiece"].pad_token_id == 3
+    assert made.a.ids[0, -1] == tokenizers()["metaspace"].eos_token_id == 2
+    assert made.b.ids[0, -1] == tokenizers()["wordpiece"].pad_token_id == 3
     assert not made.a.keep[:, -1].any() and made.a.ids.dtype == np.int32
     assert _align(SENTENCE).b.ids[0, -1] == tokenizers()["bpe400"].eos_token_id
 

@@ -77,7 +77,7 @@ def report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Report:
         untrained=(),
         max_fvu=(0.5, 0.5),
         eligibility=Eligibility(min_firings=10),
-        tokens=TOKENS,
+        tokens=(TOKENS, TOKENS),
         made_from=(TOKENS, *(each.scores for each in reported)),
         config="a: {}\n",
         tracking=Tracking(mode=TrackingMode.off),
@@ -107,7 +107,7 @@ def test_scores_of_dictionaries_that_are_refused_now_count_as_not_computed(repor
 def test_what_is_written_down_for_another_machine_names_artifacts_only(report: Report) -> None:
     portable = report.portable()
     assert portable == report and portable.key == report.key
-    assert all(not each.spec and not each.parents for each in (*portable.made_from, portable.tokens))
+    assert all(not each.spec and not each.parents for each in (*portable.made_from, *portable.tokens))
     again = read_task(task_json(report))
     assert isinstance(again, Report) and again.made_from[1].spec == {}
 

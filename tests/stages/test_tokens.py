@@ -13,7 +13,14 @@ from saeuniv.adapters.hub_text import HubText, hub_text
 from saeuniv.adapters.language_model import load_tokenizer
 from saeuniv.config import ChatTemplate, FileData, HubData, TextData
 from saeuniv.stages.serial import read_task, task_json
-from saeuniv.stages.tokens import TINY_TOKENIZER, HeldOut, MakeTokens, read_held_out, read_stream
+from saeuniv.stages.tokens import (
+    TINY_TOKENIZER,
+    HeldOut,
+    MakeTokens,
+    joint_groups,
+    read_held_out,
+    read_stream,
+)
 from saeuniv.store import Artifact, Kind, artifact
 from tests.adapters.chat_tokenizers import CHATML, write_tokenizer
 from tests.fake_hub import serving
@@ -142,3 +149,15 @@ def test_bytes_of_the_embedded_tokenizer_are_as_they_were(tmp_path):
     digests = [hashlib.sha256(each.tobytes()).hexdigest()[:16] for each in (tokens.ids, tokens.keep, stream)]
     assert digests == PINNED
     assert tokens.documents.tolist() == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5]
+
+
+def test_joint_groups_hold_the_tokens_of_both_sides_fixed() -> None:
+    a = {"token": np.array([7, 7, 2, 2, 7]), "token_bigram": np.zeros(5, dtype=np.int64)}
+    b = {"token": np.array([250_000, 1, 1, 1, 250_000]), "token_bigram": np.arange(5)}
+    joint = joint_groups(a, b)
+    pairs = list(zip(a["token"].tolist(), b["token"].tolist(), strict=True))
+    labels = joint["token"].tolist()
+    assert len(set(zip(labels, pairs, strict=True))) == len(set(labels)) == len(set(pairs)) == 3
+    assert sorted(joint["token_bigram"].tolist()) == list(range(5)), "B alone tells all of them apart"
+    with pytest.raises(ValueError, match=r"as many rows on both sides, got 5 and 4"):
+        joint_groups(a, {name: labels[:4] for name, labels in b.items()})
