@@ -142,7 +142,8 @@ def unite(cells: Sequence[Cell], sides: Sides) -> Comparison:
     if faults := tokenizer_faults(first, tokenizer_a.key, tokenizer_b.key):
         raise ConfigError(*faults)
     aligned = are_aligned(first, tokenizer_a.key, tokenizer_b.key)
-    a = sides.resolve(first.a, text, layers_a, partner=tokenizer_b if aligned else None)
+    lent = layers_b if first.b.lender else set[int]()
+    a = sides.resolve(first.a, text, layers_a | lent, partner=tokenizer_b if aligned else None)
     b = sides.resolve(first.b, text, layers_b, partner=tokenizer_a if aligned else None)
     a, b = replace(a, absent=absent["a"]), replace(b, absent=absent["b"])
     return Comparison(first, a, b, requests)

@@ -182,10 +182,9 @@ def _tasks(comparison: Comparison, state: Inventory, device: str) -> list[Task]:
         layers = {
             layer for wanted, _ in todo for layer in (wanted.layer_a if name == "a" else wanted.layer_b)
         }
-        if comparison.b.side.lender:
-            # What B reads by is trained with A's.
-            layers |= {layer for wanted, _ in todo for layer in wanted.layer_b if layer in side.latents}
-        missing = _missing_of(side, layers, state)
+        lends = bool(comparison.b.side.lender)
+        lent = {layer for wanted, _ in todo if lends for layer in wanted.layer_b}
+        missing = _missing_of(side, layers, state, lent)
         tasks += side_tasks(side, root, missing, cell.resources, device=device)
     rows: dict[tuple[int, ...], list[PairOutputs]] = {}
     for wanted, outputs in todo:
@@ -204,8 +203,8 @@ def _is_needed(outputs: PairOutputs, state: Inventory) -> bool:
     return any(missing) or any([state.damaged(each) for each in matches])
 
 
-def _missing_of(side: ResolvedSide, layers: set[int], state: Inventory) -> list[Artifact]:
-    """What of one side must be made so that these layers can be compared."""
+def _missing_of(side: ResolvedSide, layers: set[int], state: Inventory, lent: set[int]) -> list[Artifact]:
+    """What of one side must be made so that these layers can be compared, and those `lent` be read by B."""
     missing: list[Artifact] = [side.held_out] if state.missing(side.held_out) else []
     encode = train = False
     for layer, latents in side.latents.items():
@@ -216,7 +215,7 @@ def _missing_of(side: ResolvedSide, layers: set[int], state: Inventory) -> list[
         to_encode |= not absent and state.fvu(latents) > side.side.sae.max_fvu
         dictionary = None if side.side.lender else latents.dictionary.artifact
         to_train = dictionary is not None and (
-            state.damaged(dictionary) or ((to_encode or layer in layers) and state.missing(dictionary))
+            state.damaged(dictionary) or ((to_encode or layer in layers | lent) and state.missing(dictionary))
         )
         missing += [latents.artifact] if to_encode else []
         missing += [dictionary] if to_train and dictionary else []
