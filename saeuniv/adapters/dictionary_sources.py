@@ -76,8 +76,8 @@ def shelf(
     return Shelf(source, form, kept, absent, release, unlisted)
 
 
-def absent_layers(side: Side, facts: ModelFacts) -> Mapping[int, str]:
-    """Why layers of the side's model have no dictionary, for those that have none.
+def absent_layers(side: Side, facts: ModelFacts, *, key: str | None = None) -> Mapping[int, str]:
+    """Why layers of the side's model have no dictionary, for those that have none; `key` as in messages.
 
     Raises:
         ConfigError: there are no dictionaries for the model at all.
@@ -91,7 +91,7 @@ def absent_layers(side: Side, facts: ModelFacts) -> Mapping[int, str]:
     if not isinstance(side.sae, PublishedSae):
         return {}
     assert not isinstance(side.width, Expansion)
-    return shelf(side.sae, side.model, facts, side.width, key=f"sae_{side.name}").absent
+    return shelf(side.sae, side.model, facts, side.width, key=key or f"sae_{side.name}").absent
 
 
 def _source(

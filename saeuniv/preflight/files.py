@@ -18,6 +18,7 @@ from saeuniv.config import (
     HubModel,
     SaeActivation,
     SaeTrainer,
+    SharedSae,
     Side,
     TrainedSae,
     names_all,
@@ -77,8 +78,8 @@ class FileChecks:
         if facts is None:
             return None, None
         _caught(faults, lambda: facts.computes_in(model.dtype, device="cpu", key=name))
-        layers = _caught(faults, lambda: self._layers(side, facts, unset))
         key = "sae" if cell.a.sae == cell.b.sae else f"sae_{name}"
+        layers = _caught(faults, lambda: self._layers(side, facts, unset, key))
         published = not isinstance(side.sae, TrainedSae)
         if unset & {"sae", f"sae_{name}"} or (layers is None and published):
             return facts, layers
@@ -90,7 +91,7 @@ class FileChecks:
         label = f"model {side.name} {side.model!r}"
         return self._once(label, lambda: model_facts(side.model, key=side.name))
 
-    def _layers(self, side: Side, facts: ModelFacts, unset: frozenset[str]) -> Layers:
+    def _layers(self, side: Side, facts: ModelFacts, unset: frozenset[str], key: str) -> Layers:
         """The layers asked for; `all` are those that have dictionaries.
 
         Raises:
@@ -98,7 +99,7 @@ class FileChecks:
         """
         absent: Mapping[int, str] = {}
         if names_all(side.layers) and not unset & {"a", "sae", "sae_a", f"sae_{side.name}"}:
-            absent = self._once(f"absent {side!r}", lambda: absent_layers(side, facts))
+            absent = self._once(f"absent {side!r}", lambda: absent_layers(side, facts, key=key))
         return select_layers(
             side.layers,
             range(facts.n_layers),
@@ -124,6 +125,8 @@ class FileChecks:
                 raise ConfigError(*faults)
             return
         assert not isinstance(width, Expansion)
+        if isinstance(sae, SharedSae) and not side.lender:
+            return  # A has nobody to share with: the rules say so.
         if side.lender:
             lender = side.lender
             own = self._once(

@@ -56,6 +56,9 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             (place / "cfg.json").write_text(json.dumps({"d_in": d_in, "k": 8, "num_latents": 256}))
             shapes = {"encoder.weight": (256, d_in), "W_dec": (256, d_in)}
             (place / "sae.safetensors").write_bytes(safetensors(**shapes))
+    shutil.copytree(folder / "good", folder / "signed")
+    signed = {"d_in": 64, "k": 8, "num_latents": 256, "signed": True}
+    (folder / "signed/layers.0/cfg.json").write_text(json.dumps(signed))
     monkeypatch.chdir(folder)
     monkeypatch.setenv("SAEUNIV_STORE", str(tmp_path / "store"))
     monkeypatch.delenv("SAEUNIV_CONFIG_DIR", raising=False)
@@ -103,6 +106,20 @@ WRONG = {
         [*LOCAL_SAE, "sae.path=good", "width=16k"],
         "width=16384 was asked, the dictionaries have 256 latents",
     ),
+    "a layer without a dictionary": (
+        [*LOCAL_SAE, "sae.path=good/layers.1", "layers.a=2"],
+        "no dictionary for layers 2. It has layers 1. Choose layers among these, or all for these.",
+    ),
+    "signed latents": ([*LOCAL_SAE, "sae.path=signed"], "layers.0 has signed latents"),
+    "activations that are too wide": (
+        ["sae=none", "sae.max_width=32"],
+        "sae=none: expected at most 32 dimensions at resid_post[0], got 64",
+    ),
+    "a release for other models": (
+        ["sae=gemma_scope", "control=none", MIXED],
+        "sae=gemma_scope: no dictionaries are known for tiny_s0",
+    ),
+    "dictionaries that nobody lends": (["sae_a=shared"], "sae_a=shared: expected dictionaries of A's own"),
     "a store that cannot be written": (["store=file/store"], "store=file/store: expected a folder"),
 }
 
