@@ -10,7 +10,7 @@ BIN := .venv/bin
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE
 PIP := $(if $(TORCH_INDEX),PIP_EXTRA_INDEX_URL=$(TORCH_INDEX) )$(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: setup demo test test-demo test-slurm check bench bench-all all clean
+.PHONY: setup demo test test-demo test-presets test-slurm check bench bench-all all clean
 
 setup: .venv/.installed
 
@@ -24,7 +24,11 @@ demo: setup
 
 # Two processes: 5 minutes on 2 cores, one would take 10.
 test: setup
-	$(ONE_THREAD) $(BIN)/python -m pytest -m "not demo and not slurm" -n 2 --dist loadgroup
+	$(ONE_THREAD) $(BIN)/python -m pytest -m "not demo and not slurm and not presets" -n 2 --dist loadgroup
+
+# Every preset, from a hub on loopback to results, on tiny models in the published formats (3 minutes).
+test-presets: setup
+	$(ONE_THREAD) $(BIN)/python -m pytest -m presets -n 2
 
 # The whole embedded experiment from an empty store, timed, against what the README says (3 minutes).
 test-demo: setup
@@ -47,7 +51,7 @@ bench: setup
 bench-all: setup
 	$(ONE_THREAD) $(BIN)/python -m benchmarks
 
-all: test check test-slurm test-demo bench-all
+all: test check test-presets test-slurm test-demo bench-all
 
 clean:
 	rm -rf .venv dist build
