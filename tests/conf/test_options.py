@@ -24,6 +24,7 @@ GIVEN = {
     **{f"sae/{name}": ["sae.path=folder", "control=none"] for name in FOLDERS},
     "sae/shared": ["sae=tiny", "sae_b=shared"],
     "sae/custom": ["sae.object=mine:make", "width=64", "control=none"],
+    "control/step0": ["a=hub", "a.name=owner/a", "b=hub", "b.name=owner/b"],
     "data/text": ["data.path=folder", "data.held_out=0.3"],
     "data/hub": ["data.name=owner/name", "data.held_out=0.3"],
     **{f"data/{name}": ["data.held_out=0.3"] for name in ("openwebtext", "pile", "wikitext", "chat")},

@@ -37,7 +37,14 @@ def tasks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Task, ...]
         local = preflight(
             [
                 *("a=local", f"a.path={model}", "b=local", f"b.path={model}", "b.untrained=true"),
-                *("sae=local", f"sae.path={saes}", "width=published", "layers.a=[0,2]", "layers.b=[1]"),
+                *(
+                    "a.weights=rerandomized",
+                    "sae=local",
+                    f"sae.path={saes}",
+                    "width=published",
+                    "layers.a=[0,2]",
+                    "layers.b=[1]",
+                ),
                 *("data=text", f"data.path={folder / 'text.txt'}", "tracking=off", "control=none"),
             ]
         )
