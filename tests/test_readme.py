@@ -32,6 +32,7 @@ COVERED = {
     "make check": CI,
     "make test-demo": CI,
     "make test-slurm": CI,
+    "make test-presets": "tests/presets/test_presets.py::test_a_preset_runs_from_the_hub_to_results",
     "make bench": "tests/test_benchmarks.py::test_a_bound_that_does_not_hold_ends_the_report_with_1",
     "python launch.py": "tests/demo/test_demo.py::test_the_cold_run_is_within_its_cpu_time",
     "python launch.py --help": "tests/test_command_line.py::test_help_lists_the_groups_and_five_examples",
