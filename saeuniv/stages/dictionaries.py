@@ -3,7 +3,7 @@
 import logging
 import shutil
 import time
-from collections.abc import Collection, Hashable, Iterable
+from collections.abc import Collection, Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -40,6 +40,24 @@ class TrainDictionaries(Task):
         """One training run makes the dictionaries of all hookpoints: the model, the text and the trainer."""
         recipe = (canonical_json(plain(self.sae)), self.dictionaries[0].width, self.seed, self.context_length)
         return (self.stage, self.model.key, self.training.path, recipe)
+
+    @property
+    def n_gpus(self) -> int:
+        """One, or none on the CPU."""
+        return int(self.device.startswith("cuda"))
+
+    def on_gpus(self, numbers: Sequence[int]) -> "TrainDictionaries":
+        """On this GPU."""
+        return replace(self, device=f"cuda:{numbers[0]}")
+
+    def _here(self) -> str:
+        """The device; the CPU where a job of this stage was given no GPU."""
+        from saeuniv.adapters.devices import visible_gpus
+
+        if self.n_gpus and not visible_gpus():
+            _log.warning("dictionaries: no GPU is visible, %s is trained on the CPU", self.label)
+            return "cpu"
+        return self.device
 
     def united(self, other: Any) -> "TrainDictionaries":
         """The dictionaries of both."""
@@ -79,7 +97,7 @@ class TrainDictionaries(Task):
                 out=scratch,
                 progress=progress,
                 revision=self.model.revision,
-                device=self.device,
+                device=self._here(),
                 checkpoint=self.store.checkpoint(rest.key),
             )
             share = (time.monotonic() - started) / len(missing)

@@ -15,7 +15,18 @@ from saeuniv.store.text import write_text
 TABLE = "sweep.csv"
 
 _COLUMNS = (
-    *("comparison", "job_type", "state", "model_a", "model_b", "sae_a", "sae_b", "alignment", "metric"),
+    *(
+        "comparison",
+        "job_type",
+        "state",
+        "model_a",
+        "model_b",
+        "sae_a",
+        "sae_b",
+        "alignment",
+        "n_tokens",
+        "metric",
+    ),
     *("layer_pairs", "mean", "max", "max_layer_a", "max_layer_b", "control_mean"),
     *("rejected_bh", "rejected_by"),
 )
@@ -86,6 +97,8 @@ def _rows(folder: Path) -> list[dict[str, object]]:
         "job_type": results.summary.get("job_type"),
         "state": state,
         **{name: getattr(row, name) for name in ("model_a", "model_b", "sae_a", "sae_b")},
+        # Of several data.n_tokens, the sweep's table is every score against tokens.
+        "n_tokens": row.n_tokens,
         "alignment": next((each.alignment for each in results.rows if each.alignment != "-"), "-"),
     }
     headline = cast(dict[str, dict[str, Any]], results.summary.get("headline", {}))

@@ -43,7 +43,7 @@ def side_tasks(
         if each.dictionary.artifact and each.dictionary.artifact.path in wanted
     )
     if dictionaries:
-        tasks.append(_train(side, root, dictionaries))
+        tasks.append(_train(side, root, dictionaries, device))
     latents = tuple(each for each in side.latents.values() if each.artifact.path in wanted)
     if latents:
         tasks += _encode(side, root, latents, resources, device)
@@ -121,7 +121,9 @@ def _rerandomize(side: ResolvedSide, root: Path, output: Artifact) -> Task | Non
     )
 
 
-def _train(side: ResolvedSide, root: Path, dictionaries: tuple[DictionaryReference, ...]) -> Task:
+def _train(
+    side: ResolvedSide, root: Path, dictionaries: tuple[DictionaryReference, ...], device: str
+) -> Task:
     sae = side.side.sae
     assert isinstance(sae, TrainedSae) and side.training
     outputs = tuple(each.artifact for each in dictionaries if each.artifact)
@@ -136,6 +138,8 @@ def _train(side: ResolvedSide, root: Path, dictionaries: tuple[DictionaryReferen
         dictionaries=dictionaries,
         seed=int(str(outputs[0].spec["seed"])),
         context_length=side.text.data.context_length,
+        # Never spread over several; what mps makes of training is not known.
+        device="cuda" if device.startswith("cuda") else "cpu",
     )
 
 

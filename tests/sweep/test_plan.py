@@ -113,6 +113,15 @@ def test_a_missing_score_needs_one_layer_pair_and_what_it_rests_on(make_plan: Ma
     assert encode.outputs == (first.artifact,)
 
 
+def test_dictionaries_are_trained_where_models_compute(make_plan: MakePlan) -> None:
+    on_gpu, on_cpu = make_plan("resources.device=cuda", "a.dtype=float32"), make_plan("resources.device=cpu")
+    for device, work in (("cuda", on_gpu), ("cpu", on_cpu)):
+        trained = [task for task in work.tasks if isinstance(task, TrainDictionaries)]
+        assert {(task.device, task.n_gpus) for task in trained} == {(device, int(device == "cuda"))}
+    assert trained[0].on_gpus([3]).device == "cuda:3"
+    assert paths(on_gpu, "dictionaries") == paths(on_cpu, "dictionaries")
+
+
 def test_tasks_that_share_shards_come_before_the_one_that_checks_them_all(
     make_plan: MakePlan, store: Store
 ) -> None:
