@@ -87,8 +87,8 @@ def section() -> Section:
     captured, encoded = rates.plain / rates.captured, rates.plain / rates.encoded
     body = (
         f"a model of Pythia 70M's shape, float32, one thread: {rates.plain:.0f} tokens/s plainly",
-        f"all {_N_LAYERS} layers captured: {rates.captured:.0f} tokens/s, {captured:.2f} times the plain pass",
-        f"with dictionaries of {_WIDTH} latents, k = {_K}: {rates.encoded:.0f} tokens/s, {encoded:.2f} times",
+        f"all {_N_LAYERS} layers captured: {rates.captured:.0f} tokens/s, {captured:.2f} times",
+        f"with {_WIDTH} latents a layer, k = {_K}: {rates.encoded:.0f} tokens/s, {encoded:.2f} times",
         f"peak memory after {_BATCHES} batches over that after {_WARM}: {flat:.3f}",
     )
     bounds = (
