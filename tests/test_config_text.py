@@ -95,7 +95,7 @@ def test_the_control_is_written_as_hydra_composes_it(lines: tuple[str, ...]) -> 
     assert text.partition("\n")[2] == body
 
 
-def test_a_thousand_texts_and_their_controls_take_a_second() -> None:
+def test_a_thousand_texts_and_their_controls_take_two_seconds() -> None:
     """Measured: 0.1 s on one core; composing each again would take minutes."""
     found = checked(
         "-m",
@@ -108,4 +108,4 @@ def test_a_thousand_texts_and_their_controls_take_a_second() -> None:
     texts = {found.config_text(cell.comparison) for cell in found.cells}
     controls = {control_config_text(text) for text in texts}
     assert (len(texts), len(controls)) == (1000, 1000)
-    assert time.process_time() - start < 1
+    assert time.process_time() - start < 2

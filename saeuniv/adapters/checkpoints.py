@@ -110,29 +110,10 @@ def tensor_shapes(path: Path) -> dict[str, tuple[int, ...]]:
         ) from error
     if n_bytes != expected:
         raise ValueError(
-            f"{path}: expected {expected} bytes by its own header, got {n_bytes}. Fetch it again."
+            f"{path}: expected {expected:,} bytes, as the file's header says, got {n_bytes:,}: it is damaged "
+            f"or was cut off. Fetch or copy it again."
         )
     return shapes
-
-
-def weights_fault(path: Path) -> str | None:
-    """Why a safetensors file cannot hold what its header says; None if it can.
-
-    Raises:
-        ValueError: see `tensor_shapes`.
-    """
-    tensor_shapes(path)
-    with path.open("rb") as file:
-        size = int.from_bytes(file.read(8), "little")
-        entries = cast(dict[str, dict[str, Any]], json.loads(file.read(size)))
-    ends = [entry["data_offsets"][1] for name, entry in entries.items() if name != "__metadata__"]
-    expected, found = 8 + size + max(ends, default=0), path.stat().st_size
-    if expected == found:
-        return None
-    return (
-        f"{path}: expected {expected:,} bytes, as the file's header says, got {found:,}: it is damaged or "
-        f"was cut off. Fetch or copy it again."
-    )
 
 
 def files_sha256(paths: list[Path]) -> str:

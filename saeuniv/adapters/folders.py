@@ -7,8 +7,8 @@ from typing import Any
 from saeuniv.adapters.checkpoints import (
     LocalFolder,
     byte_tokenizer_json,
+    tensor_shapes,
     tokenizer_hash,
-    weights_fault,
 )
 from saeuniv.adapters.downloads import weight_files
 from saeuniv.adapters.hub import HubFolder
@@ -79,11 +79,9 @@ def _damage(source: LocalFolder, weights: Sequence[str]) -> Iterator[str]:
     """What is wrong with safetensors files, as far as their headers and sizes show."""
     for name in weights:
         try:
-            fault = weights_fault(source.path / name)
+            tensor_shapes(source.path / name)
         except ValueError as error:
-            fault = str(error)
-        if fault:
-            yield f"{source.where}: {fault}"
+            yield f"{source.where}: {error}"
 
 
 def _parsed(source: LocalFolder, name: str, faults: list[str]) -> dict[str, Any] | None:

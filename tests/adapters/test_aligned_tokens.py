@@ -14,7 +14,7 @@ from saeuniv.adapters.aligned_tokens import AlignedTokens, aligned_token_sets
 from saeuniv.adapters.character_ends import CharacterReader, boundaries, word_ends
 from saeuniv.adapters.checkpoints import byte_tokenizer_json
 from saeuniv.adapters.corpus import Document
-from saeuniv.adapters.tokens import token_set
+from saeuniv.adapters.tokens import TokenRules, token_set
 from tests.tokenizers_of_all_kinds import byte_bpe, tokenizers
 
 KINDS = ("bytes", "bpe400", "bpe1200", "metaspace", "wordpiece", "crossing")
@@ -102,9 +102,9 @@ def test_a_tokenizer_with_itself_gives_equal_sides_and_the_ids_of_the_whole_text
 
 
 def test_the_first_tokens_are_those_of_an_ordinary_token_set():
-    ordinary = token_set(
-        _documents(LONG), tokenizers()["bytes"], context_length=32, max_sequences_per_document=1, skip_first=2
-    )
+    text = [*_documents(LONG), *_documents(LONG[::-1])]
+    rules = TokenRules(context_length=32, max_sequences_per_document=1, skip_first=2)
+    ordinary = token_set(text, tokenizers()["bytes"], rules)
     made = _align(LONG, a="bytes", b="bpe400", context=32, cap=1)
     n_read = max(_columns(made.a.keep)) + 1
     assert np.array_equal(made.a.ids[0, :n_read], ordinary.ids[0, :n_read])

@@ -118,7 +118,7 @@ def test_a_configuration_that_does_not_come_whole_is_a_fault_of_the_command_unti
     [
         (b"\xff" * 8 + SINGLE[NAME][8:], "got no readable header"),
         (SINGLE[NAME][:12] + b"\0" * 12 + SINGLE[NAME][24:], "got no readable header"),
-        (SINGLE[NAME][:-4], "bytes by its own header, got"),
+        (SINGLE[NAME][:-4], "as the file's header says, got"),
         (b"version https://git-lfs.github.com/spec/v1", "a Git LFS pointer looks like this"),
     ],
     ids=["length", "header", "short", "pointer"],

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from saeuniv.results import load
-from tests.pipeline.conftest import Desk, Trained, contents, read_status
+from tests.pipeline.conftest import Desk, Trained, contents
 
 QUICK = ("tracking=off", "resources.processes=1")
 
@@ -93,18 +93,24 @@ def other_tokenizer(desk: Desk, trained: Trained) -> Path:
     return desk.here
 
 
-def test_token_sets_that_differ_fail_alone_and_exit_with_1(desk: Desk, other_tokenizer: Path) -> None:
+def test_models_of_different_tokenizers_are_compared_at_ends_of_words_or_refused(
+    desk: Desk, other_tokenizer: Path
+) -> None:
     b = [argument for argument in ("b=local", "b.path=other,same", "sae_b=local", "sae_b.path=dictionaries")]
     own = ("a.steps=30", "a.n_layers=2", "sae.n_tokens=40000", "width_a=64", "nulls.draws=19")
     text = ("bootstrap.draws=100", "data.max_sequences_per_document=4", "control=none", "allow_mixed=true")
     launch = str(Path(__file__).resolve().parents[2] / "launch.py")
-    done = desk.python(launch, "-m", *own, *text, *b, "metrics=[raw_correlation]", *QUICK)
-    assert done.returncode == 1, done.stderr
-    assert done.stderr.count("token sets differ: expected tiny_d64l2_s0 and other on the same tokens") >= 1
-    assert "Their tokenizers are not the same" in done.stderr
-    assert "Traceback" not in done.stderr
+    asked = (launch, "-m", *own, *text, *b, "metrics=[raw_correlation]")
+    refused = desk.python(*asked, "data.tokens=same", *QUICK)
+    assert refused.returncode == 2, refused.stderr
+    assert (
+        "data.tokens=same: expected models that share a tokenizer, got tiny_d64l2_s0 and " in refused.stderr
+    )
+    assert "Traceback" not in refused.stderr and sweep_folders(desk) == []
+    done = desk.python(*asked, *QUICK)
+    assert done.returncode == 0, done.stderr
     (sweep,) = sweep_folders(desk)
-    (good,) = desk.comparisons(sweep.name)
-    assert good.name.startswith("tiny_d64l2_s0-same-")
-    (bad,) = (folder for folder in sweep.iterdir() if "-other-" in folder.name)
-    assert read_status(bad)["state"] == "failed"
+    other, same = (load(folder) for folder in desk.comparisons(sweep.name))
+    assert same.summary["kept_word_ends"] is None
+    assert 0.9 < float(str(other.summary["kept_word_ends"])) < 1
+    assert 0 < float(str(other.summary["kept_fraction_b"])) < 0.3

@@ -148,8 +148,10 @@ def group_is_gone(group: int) -> bool:
 
 
 def test_shards_that_several_tasks_share_are_those_of_one(desk: Desk, trained: Trained) -> None:
-    shutil.rmtree(desk.store / "latents")
-    done = desk.launch("resources.encode_tasks=2", "resources.processes=1", "tracking=off", "control=none")
+    for kind in ("latents", "matches", "scores"):
+        shutil.rmtree(desk.store / kind)
+    quick = ("resources.processes=1", "tracking=off", "control=none", "metrics=[raw_correlation]")
+    done = desk.launch("resources.encode_tasks=2", *quick)
     assert done.returncode == 0, done.stderr
     everything = contents(trained.desk.store)
     made = {path: sha256 for path, sha256 in contents(desk.store).items() if path.startswith("latents/")}

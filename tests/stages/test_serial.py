@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from saeuniv.preflight import preflight
+from saeuniv.stages.encode import EncodePart
 from saeuniv.stages.fetch import Fetch, HubFile
 from saeuniv.stages.serial import read_task, task_json
 from saeuniv.stages.sweep import SummariseSweep
@@ -49,11 +50,20 @@ def tasks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Task, ...]
             ]
         )
         assert local.faults == ()
+        between = preflight(
+            [
+                *("b=local", f"b.path={model}", "sae=train", "width=64", "data.tokens=aligned"),
+                *("data=text", f"data.path={folder / 'text.txt'}", "data.held_out=0.3", "allow_mixed=true"),
+                *("tracking=off", "control=none", "layers.a=0", "layers.b=0", "resources.encode_tasks=2"),
+            ]
+        )
+        assert between.faults == ()
+        aligned = plan([Request(between.cells, folder / "d", "# Replay: saeuniv \na: {}\n", "s")])
         others = plan([Request(local.cells, folder / "c", "# Replay: saeuniv \na: {}\n", "s")])
-    assert embedded.refused == others.refused == ()
+    assert embedded.refused == others.refused == aligned.refused == ()
     store, fetched = folder / "store", (HubFile("config.json", 700), HubFile("model.safetensors", 10**9))
     yield (
-        *(*embedded.tasks, *embedded.reports, *others.tasks, *others.reports),
+        *(*embedded.tasks, *embedded.reports, *others.tasks, *others.reports, *aligned.tasks),
         Fetch(store, (), (), 1.0, repository="owner/name", revision="0" * 40, files=fetched),
         SummariseSweep(store, (), (), 1.0, folder=folder, comparisons=(folder / "c",), reports=("0" * 16,)),
     )
@@ -73,7 +83,7 @@ def taken_apart(value: Any) -> Any:
 
 def test_a_task_of_every_class_is_read_as_it_was_written(tasks: tuple[Task, ...]) -> None:
     ours = {each for each in Task.__subclasses__() if each.__module__.startswith("saeuniv.")}
-    assert {type(task) for task in tasks} == ours
+    assert {type(task) for task in tasks} == ours | {EncodePart}
     for task in tasks:
         again = read_task(task_json(task))
         assert again == task
@@ -100,7 +110,9 @@ def test_what_is_used_several_times_stands_once(tasks: tuple[Task, ...]) -> None
         written = json.loads(text)
         parts = [json.dumps(each) for each in written["shared"]]
         assert len(parts) == len(set(parts)), task
-        artifacts = [each[2] for each in records(written, "saeuniv.store.artifacts:Artifact")]
+        # By key, shard and part.
+        of_artifacts = records(written, "saeuniv.store.artifacts:Artifact")
+        artifacts = [json.dumps([each[2], *each[5:]]) for each in of_artifacts]
         assert len(artifacts) == len(set(artifacts)) >= len({*task.inputs, *task.outputs})
         assert "\n" not in text
         assert (written["stage"], written["label"]) == (task.stage, task.label)

@@ -63,7 +63,7 @@ def test_layer_pairs_and_methods_have_names_of_their_own(make_plan: MakePlan) ->
 def test_which_latents_are_of_a_and_which_of_b_is_in_the_name(make_plan: MakePlan) -> None:
     row = rows(make_plan("control=none"))[0]
     a, b = row.layer_a, row.pairs[0].layer_b
-    naming = Naming(row.settings)
+    naming = Naming(row.settings, row.rows)
     one, other = naming.outputs(a, b, ALL), naming.outputs(b, a, ALL)
     assert not {each.path for each in named(one)} & {each.path for each in named(other)}
     spec = one.scores[0][1].spec
@@ -75,7 +75,7 @@ def test_which_latents_are_of_a_and_which_of_b_is_in_the_name(make_plan: MakePla
 
 def test_matches_are_named_where_a_metric_asks_for_them(make_plan: MakePlan) -> None:
     row = rows(make_plan("control=none"))[0]
-    naming = Naming(row.settings)
+    naming = Naming(row.settings, row.rows)
     b = row.pairs[0].layer_b
     by_name = {metric.name: metric for metric in ALL}
     unaligned = naming.outputs(row.layer_a, b, (by_name["raw_correlation"],))
@@ -110,8 +110,8 @@ def test_a_name_changes_with_what_changes_the_number_and_nothing_else(
 ) -> None:
     row = rows(make_plan("control=none"))[0]
     settings = replace(row.settings, **{key: _changed(row.settings, key, changes[key]) for key in changes})
-    before = Naming(row.settings).outputs(row.layer_a, row.pairs[0].layer_b, ALL)
-    after = Naming(settings).outputs(row.layer_a, row.pairs[0].layer_b, ALL)
+    before = Naming(row.settings, row.rows).outputs(row.layer_a, row.pairs[0].layer_b, ALL)
+    after = Naming(settings, row.rows).outputs(row.layer_a, row.pairs[0].layer_b, ALL)
     assert (before.matches != after.matches) == ("matches" in changed)
     for (null, one), (_, two) in zip(before.null_matches, after.null_matches, strict=True):
         assert (one != two) == bool({"nulls", null} & changed), null
@@ -130,10 +130,13 @@ def test_one_naming_keeps_metrics_of_other_settings_apart(make_plan: MakePlan) -
     row = rows(make_plan("control=none"))[0]
     svcca = next(metric for metric in ALL if metric.name == "svcca")
     other = replace(svcca, variance_kept=0.9)
-    naming = Naming(row.settings)
+    naming = Naming(row.settings, row.rows)
     b = row.pairs[0].layer_b
     found = [naming.outputs(row.layer_a, b, (each,)).scores[0][1] for each in (svcca, other)]
-    fresh = [Naming(row.settings).outputs(row.layer_a, b, (each,)).scores[0][1] for each in (svcca, other)]
+    fresh = [
+        Naming(row.settings, row.rows).outputs(row.layer_a, b, (each,)).scores[0][1]
+        for each in (svcca, other)
+    ]
     assert found == fresh and found[0] != found[1]
     assert json.dumps(found[1].spec).count('"variance_kept": 0.9') == 1
 

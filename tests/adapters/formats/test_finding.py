@@ -204,5 +204,6 @@ def test_nothing_is_read_but_names_headers_and_json(tmp_path):
     lens = write_sae_lens(tmp_path / "l/blocks.1.hook_resid_pre", arrays(), architecture="standard")
     weights = lens / "sae_weights.safetensors"
     header = int(np.frombuffer(weights.read_bytes()[:8], dtype="<u8")[0])
-    weights.write_bytes(weights.read_bytes()[: 8 + header])
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[: 8 + header] + b"\xff" * (len(whole) - 8 - header))
     assert _found(tmp_path / "l")[2][0].width == WIDTH and json.loads((lens / "cfg.json").read_text())
