@@ -26,7 +26,7 @@ demo: setup
 test: setup
 	$(ONE_THREAD) $(BIN)/python -m pytest -m "not demo and not slurm and not presets" -n 2 --dist loadgroup
 
-# Every preset, from a hub on loopback to results, on tiny models in the published formats (3 minutes).
+# Every preset from a hub on loopback to results, on tiny models, and whole runs of other kinds (6 minutes).
 test-presets: setup
 	$(ONE_THREAD) $(BIN)/python -m pytest -m presets -n 2
 

@@ -9,6 +9,9 @@ import pytest
 from saeuniv.results import load
 from tests.pipeline.conftest import Desk
 
+# A minute of whole runs each: beside the presets, not with the quick tests.
+pytestmark = pytest.mark.presets
+
 SMALL = (
     *("a.steps=30", "b.steps=30", "a.n_layers=2", "b.n_layers=2", "control=none", "tracking=off"),
     *("nulls.draws=19", "bootstrap.draws=100", "data.max_sequences_per_document=4", "allow_mixed=true"),

@@ -12,6 +12,9 @@ from saeuniv.results import load
 from tests.pipeline.conftest import LAUNCH, Desk
 from tests.tokenizers_of_all_kinds import byte_bpe, metaspace, tokenizers
 
+# A minute of whole runs each: beside the presets, not with the quick tests.
+pytestmark = pytest.mark.presets
+
 CONTEXT = 48
 N_TOPICS = 24
 SMALL = (
