@@ -5,7 +5,7 @@ What was asked for and not computed has its rows too: empty, with what other sco
 
 import dataclasses
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -119,7 +119,11 @@ def _rows(pair: PairScores, described: Described, known: _Known) -> Iterator[Row
     metric, scores = pair.metric, pair.scores
     control = {each.direction: each for each in pair.control.measurements} if pair.control else {}
     qualities = (scores.a, scores.b) if scores else (known.a.get(pair.layer_a), known.b.get(pair.layer_b))
-    a, b = (_Side(**each._asdict()) if each else _Side() for each in qualities)
+    known_of_sides: dict[str, Any] = {
+        f"{name}_{side}": value
+        for side, each in zip("ab", qualities, strict=True)
+        for name, value in (_Side(**each._asdict()) if each else _Side())._asdict().items()
+    }
     for measurement in scores.measurements if scores else _not_computed(metric, known):
         result = summarise(metric, measurement, described.alignment, confidence=described.confidence)
         difference = _difference(measurement, control.get(result.direction), described.confidence)
@@ -135,18 +139,7 @@ def _rows(pair: PairScores, described: Described, known: _Known) -> Iterator[Row
             layer_b=pair.layer_b,
             sae_a=described.a.sae,
             sae_b=described.b.sae,
-            d_sae_a=a.d_sae,
-            d_sae_b=b.d_sae,
-            l0_a=a.l0,
-            l0_b=b.l0,
-            fvu_a=a.fvu,
-            fvu_b=b.fvu,
-            fvu_high_norm_a=a.fvu_high_norm,
-            fvu_high_norm_b=b.fvu_high_norm,
-            dead_fraction_a=a.dead_fraction,
-            dead_fraction_b=b.dead_fraction,
-            loss_recovered_a=a.loss_recovered,
-            loss_recovered_b=b.loss_recovered,
+            **known_of_sides,
             alignment=result.alignment,
             direction=result.direction,
             metric=result.metric,
@@ -168,14 +161,6 @@ def _rows(pair: PairScores, described: Described, known: _Known) -> Iterator[Row
             ci_low=result.ci_low,
             ci_high=result.ci_high,
             n_matches=result.n_matches if scores else None,
-            n_eligible_a=a.n_eligible,
-            n_eligible_b=b.n_eligible,
-            n_alive_a=a.n_alive,
-            n_alive_b=b.n_alive,
-            eligible_mass_a=a.eligible_mass,
-            eligible_mass_b=b.eligible_mass,
-            context_share_a=a.context_share,
-            context_share_b=b.context_share,
             n_tokens=known.n_tokens,
             n_documents=known.n_documents,
             seed=described.seed,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from saeuniv.adapters.formats.arrays import npz_arrays, npz_shapes, required
 from saeuniv.adapters.formats.entries import Contents, Entry, Files, Format, folders_with, latents_of
-from saeuniv.adapters.formats.weights import Activation, DictionaryWeights
+from saeuniv.adapters.formats.weights import Activation, DictionaryWeights, jumprelu_of_input
 from saeuniv.hookpoints import HookpointKind
 
 _FILES = ("params.npz",)
@@ -42,17 +42,8 @@ def _contents(source: Files, entry: Entry) -> Contents:
 
 def _read(folder: Path) -> DictionaryWeights:
     path = folder / _FILES[0]
-    encoder, bias, decoder, decoder_bias, thresholds = required(
-        npz_arrays(path), path, "W_enc", "b_enc", "W_dec", "b_dec", "threshold"
-    )
-    return DictionaryWeights(
-        encoder.T,
-        bias,
-        decoder,
-        decoder_bias,
-        Activation.jumprelu,
-        thresholds=thresholds,
-        subtracts_decoder_bias=False,
+    return jumprelu_of_input(
+        required(npz_arrays(path), path, "W_enc", "b_enc", "W_dec", "b_dec", "threshold")
     )
 
 

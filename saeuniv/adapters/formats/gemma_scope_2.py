@@ -7,7 +7,7 @@ from typing import Any
 
 from saeuniv.adapters.formats.arrays import required, safetensors_arrays
 from saeuniv.adapters.formats.entries import Contents, Entry, Files, Format, folders_with, latents_of
-from saeuniv.adapters.formats.weights import Activation, DictionaryWeights
+from saeuniv.adapters.formats.weights import Activation, DictionaryWeights, jumprelu_of_input
 from saeuniv.hookpoints import HookpointKind
 
 _WEIGHTS = "params.safetensors"
@@ -64,17 +64,8 @@ def _base(config: dict[str, Any]) -> str | None:
 
 def _read(folder: Path) -> DictionaryWeights:
     path = folder / _WEIGHTS
-    encoder, bias, decoder, decoder_bias, thresholds = required(
-        safetensors_arrays(path), path, "w_enc", "b_enc", "w_dec", "b_dec", "threshold"
-    )
-    return DictionaryWeights(
-        encoder.T,
-        bias,
-        decoder,
-        decoder_bias,
-        Activation.jumprelu,
-        thresholds=thresholds,
-        subtracts_decoder_bias=False,
+    return jumprelu_of_input(
+        required(safetensors_arrays(path), path, "w_enc", "b_enc", "w_dec", "b_dec", "threshold")
     )
 
 

@@ -1,5 +1,6 @@
 """The one form that dictionaries of every format take in memory: numpy, no torch."""
 
+from collections.abc import Sequence
 from enum import Enum
 from typing import NamedTuple
 
@@ -68,6 +69,20 @@ class DictionaryWeights(NamedTuple):
 
     skip: Float32[np.ndarray, "d_out d_in"] | None = None
     """A linear map of the input that is added to the reconstruction."""
+
+
+def jumprelu_of_input(arrays: Sequence[Float32[np.ndarray, "..."]]) -> DictionaryWeights:
+    """JumpReLU of the input itself, from encoder `d_in x latents`, bias, decoder, bias, thresholds."""
+    encoder, bias, decoder, decoder_bias, thresholds = arrays
+    return DictionaryWeights(
+        encoder.T,
+        bias,
+        decoder,
+        decoder_bias,
+        Activation.jumprelu,
+        thresholds=thresholds,
+        subtracts_decoder_bias=False,
+    )
 
 
 def both_signs(d_in: int) -> DictionaryWeights:
