@@ -3,10 +3,12 @@
 import dataclasses
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
+from saeuniv.preflight.composer import Composed, Composer
 from saeuniv.results import NullRow, Results, Row
 
 # Compiled once for all stores that tests make, and for the processes that they start.
@@ -116,6 +118,28 @@ def make_results(make_row) -> Callable[..., Results]:
     return make
 
 
+@pytest.fixture(autouse=True, scope="session")
+def composed_once() -> Iterator[None]:
+    """What Hydra composed is kept for all tests of a process: .3 s for each of thousands of command lines."""
+    compose = Composer._compose
+    kept: dict[object, Composed] = {}
+
+    def once(composer: Composer, lines: tuple[str, ...]) -> Composed:
+        places = [each.path for each in composer._loader.get_search_path().get_path()]
+        folders = [Path(each.removeprefix("file://")) for each in places if each.startswith("file://")]
+        files = [file for folder in folders for file in sorted(folder.rglob("*.yaml"))]
+        state = tuple((str(file), file.stat().st_mtime_ns, file.stat().st_size) for file in files)
+        key = (composer._config_name, lines, tuple(places), state)
+        if key not in kept:
+            kept[key] = compose(composer, lines)
+        return kept[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Composer, "_compose", once)
+        yield
+
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Two processes share the tests by file; those of tests/pipeline stay together with what they train."""
     for item in items:

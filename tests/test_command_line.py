@@ -7,6 +7,7 @@ import pickle
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -180,15 +181,23 @@ def test_an_interruption_exits_with_130(shell: Shell) -> None:
 
 
 def test_showing_the_configuration_is_quick_and_writes_nothing(shell: Shell) -> None:
-    seconds = []
+    """Beside what a bare import of the libraries takes on the machine at that moment."""
+    libraries = [sys.executable, "-c", "import hydra, numba, scipy.fft, scipy.sparse"]
+    ratios = []
     for _ in range(3):
-        start = time.perf_counter()
-        done = shell.launch("--cfg", "job", "a=tiny_s2")
-        seconds.append(time.perf_counter() - start)
+        floor = _seconds(lambda: subprocess.run(libraries, check=True))
+        ratios.append(_seconds(lambda: shell.launch("--cfg", "job", "a=tiny_s2")) / floor)
+    done = shell.launch("--cfg", "job", "a=tiny_s2")
     assert done.returncode == 0
     assert "seed: 2" in done.stdout
-    assert min(seconds) < 2.5
+    assert min(ratios) < 4
     assert list(shell.here.iterdir()) == []
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
 
 
 def test_no_heavy_library_is_imported_before_work(shell: Shell) -> None:

@@ -99,7 +99,7 @@ def test_the_selection_aware_null_of_decoder_metrics_is_calibrated():
     """Unrelated latents: p of cka through matching, shifting, re-matching is uniform."""
     settings = dataclasses.replace(SETTINGS, metrics=(Cka(),), nulls=Nulls(draws=39))
     p = []
-    for seed in range(200):
+    for seed in range(100):
         data = streams(seed=1000 + seed, n_latents=14, n_documents=96, sequences_per_document=1, rate=0.2)
         p.append(
             compare(data, settings, decoders=decoders(data, seed=seed, rotated=False))["cka", "both"].p_value

@@ -95,8 +95,9 @@ def test_the_control_is_written_as_hydra_composes_it(lines: tuple[str, ...]) -> 
     assert text.partition("\n")[2] == body
 
 
-def test_a_thousand_texts_and_their_controls_take_two_seconds() -> None:
-    """Measured: 0.1 s on one core; composing each again would take minutes."""
+def test_a_thousand_texts_and_their_controls_cost_less_than_finding_the_cells() -> None:
+    """Measured: 0.1 s on one core, beside 3; composing each again would take minutes."""
+    start = time.process_time()
     found = checked(
         "-m",
         "a.seed=range(0,10)",
@@ -104,8 +105,8 @@ def test_a_thousand_texts_and_their_controls_take_two_seconds() -> None:
         "alignment=max_corr,hungarian",
         "width=16,32,64,128,x4",
     )
-    start = time.process_time()
+    found_at = time.process_time()
     texts = {found.config_text(cell.comparison) for cell in found.cells}
     controls = {control_config_text(text) for text in texts}
     assert (len(texts), len(controls)) == (1000, 1000)
-    assert time.process_time() - start < 2
+    assert time.process_time() - found_at < found_at - start

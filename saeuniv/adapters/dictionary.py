@@ -133,11 +133,13 @@ def _neighbourhood_sums(
     places = [(own, place) for own in dictionaries for place in (own, *own.neighbours(model.n_layers))]
     wanted = list(dict.fromkeys(place for _, place in places))
     sums: dict[tuple[Hookpoint, Hookpoint], FvuSums] = {}
-    for start in range(0, len(ids), _BATCH_SEQUENCES):
-        batch = torch.from_numpy(ids[start : start + _BATCH_SEQUENCES]).long()
-        activations = model.activations(batch, wanted)
-        for own, place in places:
-            rows = activations[place][keep[start : start + _BATCH_SEQUENCES]]
-            new = FvuSums.of(rows, dictionaries[own].reconstruct(rows))
-            sums[own, place] = sums[own, place].plus(new) if (own, place) in sums else new
+
+    def sums_of(batch: slice) -> list[FvuSums]:
+        activations = model.activations(ids[batch], wanted)
+        rows = {place: activations[place][keep[batch]] for place in wanted}
+        return [FvuSums.of(rows[place], dictionaries[own].reconstruct(rows[place])) for own, place in places]
+
+    for found in model.batches.of(len(ids), _BATCH_SEQUENCES, sums_of):
+        for at, new in zip(places, found, strict=True):
+            sums[at] = sums[at].plus(new) if at in sums else new
     return sums

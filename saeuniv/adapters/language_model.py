@@ -42,6 +42,7 @@ class LanguageModel:
         self.n_neurons = d_ff_of(written, self.architecture, self.d_model)
         """Width of the MLP inside; None where the configuration does not say, or there are several MLPs."""
 
+        self.n_vocabulary: int = config.vocab_size
         self._parallel = is_parallel(self.architecture, written)
         self.device: torch.device = backend.model.get_input_embeddings().weight.device
         """Where ids are put."""

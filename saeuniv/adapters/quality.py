@@ -17,8 +17,8 @@ HIGH_NORM = 10.0
 
 # Sequences per forward pass where a few sequences are looked at.
 _BATCH_SEQUENCES = 32
-# The same where logits are computed: 256k words of a vocabulary are 128 MB a sequence of 128 tokens.
-_LOSS_SEQUENCES = 4
+# Bytes of logits held at once where losses are computed: 4 sequences of 128 tokens and 256k words.
+_LOGITS_BYTES = 2**29
 
 
 class Encoded(NamedTuple):
@@ -122,25 +122,25 @@ def _loss(
     hookpoint: Hookpoint | None = None,
     instead: Dictionary | Tensor | None = None,
 ) -> float:
-    total, counted = 0.0, 0
-    for start in range(0, len(ids), _LOSS_SEQUENCES):
-        batch = slice(start, start + _LOSS_SEQUENCES)
+    def summed(batch: slice) -> float:
         kept = torch.from_numpy(keep[batch])
 
-        def replaced(x: Tensor, kept: Tensor = kept) -> Tensor:
-            x, kept = x.clone(), kept.to(x.device)
-            made = instead.reconstruct(x[kept]) if isinstance(instead, Dictionary) else instead
+        def replaced(x: Tensor) -> Tensor:
+            x, chosen = x.clone(), kept.to(x.device)
+            made = instead.reconstruct(x[chosen]) if isinstance(instead, Dictionary) else instead
             assert made is not None, "a hookpoint is replaced by something"
-            x[kept] = made.to(x)
+            x[chosen] = made.to(x)
             return x
 
         n = int(keep[batch][:, :-1].sum())
         if not n:
-            continue
+            return 0.0
         replace = {hookpoint: replaced} if hookpoint is not None else None
-        total += model.mean_loss(ids[batch], keep[batch], replace=replace) * n
-        counted += n
-    return total / max(counted, 1)
+        return model.mean_loss(ids[batch], keep[batch], replace=replace) * n
+
+    a_sequence = 4 * ids.shape[1] * model.n_vocabulary
+    size = min(_BATCH_SEQUENCES, max(1, _LOGITS_BYTES // a_sequence))
+    return sum(model.batches.of(len(ids), size, summed)) / max(int(keep[:, :-1].sum()), 1)
 
 
 def _means(
@@ -149,13 +149,12 @@ def _means(
     ids: Int[np.ndarray, "sequences context"],
     keep: Bool[np.ndarray, "sequences context"],
 ) -> dict[Hookpoint, Float[Tensor, " d_in"]]:
-    sums: dict[Hookpoint, Tensor] = {}
-    for start in range(0, len(ids), _LOSS_SEQUENCES):
-        batch = slice(start, start + _LOSS_SEQUENCES)
-        for hookpoint, x in model.activations(ids[batch], hookpoints).items():
-            new = x[keep[batch]].double().sum(0)
-            sums[hookpoint] = sums[hookpoint] + new if hookpoint in sums else new
-    return {hookpoint: total / max(int(keep.sum()), 1) for hookpoint, total in sums.items()}
+    def sums(batch: slice) -> list[Tensor]:
+        return [x[keep[batch]].double().sum(0) for x in model.activations(ids[batch], hookpoints).values()]
+
+    totals = map(sum, zip(*model.batches.of(len(ids), _BATCH_SEQUENCES, sums), strict=True))
+    n = max(int(keep.sum()), 1)
+    return {hookpoint: total / n for hookpoint, total in zip(hookpoints, totals, strict=True)}
 
 
 _EncodedBatch = tuple[EncodedRows, FvuSums, FvuSums]

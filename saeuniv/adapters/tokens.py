@@ -101,21 +101,33 @@ def token_set(
     )
 
 
+class TokenStream(NamedTuple):
+    """The text that models and dictionaries are trained on."""
+
+    ids: Int[np.ndarray, " tokens"]
+    """Of all documents, each preceded by the end-of-text id (int32)."""
+
+    template_begins: bool
+    """The chat template writes BOS, which is not among the ids."""
+
+
 def token_stream(
     documents: Sequence[Document], tokenizer: Tokenizer, render: Render = as_written
-) -> Int[np.ndarray, " tokens"]:
-    """All ids of the training documents, each document preceded by the end-of-text id (int32).
+) -> TokenStream:
+    """The training documents, one after another.
 
     Raises:
         ValueError: there are no documents, or the tokenizer has no end-of-text token.
     """
-    read = [text.text for _, text in all_rendered(documents, render)]
+    read = [text for _, text in all_rendered(documents, render)]
     if not read:
         raise ValueError(
             "expected documents to train on, got none. Lower data.held_out (0.3) or give more documents."
         )
     end = np.array([eos_id(tokenizer)], dtype=np.int32)
-    return np.concatenate([part for ids in token_ids(read, tokenizer) for part in (end, ids)])
+    texts = [text.text for text in read]
+    ids = np.concatenate([part for ids in token_ids(texts, tokenizer) for part in (end, ids)])
+    return TokenStream(ids, any(text.began_with_bos for text in read))
 
 
 def training_sequences(

@@ -12,10 +12,11 @@ from jaxtyping import Int
 from saeuniv.adapters.l1_training import train_with_l1
 from saeuniv.adapters.model_folders import load_hf_model, load_tokenizer
 from saeuniv.adapters.sparsify_training import train_with_sparsify
+from saeuniv.adapters.tokenization import bos_id
 from saeuniv.adapters.tokens import training_sequences
 from saeuniv.adapters.training_run import TrainingRun, add_taps
 from saeuniv.adapters.training_state import TrainingState
-from saeuniv.config import SaeActivation, SaeTrainer, TrainedSae
+from saeuniv.config import Bos, SaeActivation, SaeTrainer, TrainedSae
 from saeuniv.hookpoints import Hookpoint
 
 
@@ -31,25 +32,35 @@ def train_dictionaries(
     out: Path,
     progress: Callable[[int, int], None],
     revision: str | None = None,
+    bos: Bos = Bos.auto,
+    template_begins: bool = False,
     device: str = "cpu",
     checkpoint: Path | None = None,
 ) -> None:
     """Train one dictionary per hookpoint, into `out/<Hookpoint.dictionary_folder>` (layers.0, ...).
 
-    `seed` decides both the initial dictionaries and the order of the windows. A dictionary trained alone
-    equals, byte for byte, the one trained together with others (on one thread). `progress` is called
-    with the steps begun and the steps in all. In the folder `checkpoint` the state is kept from which the
-    same call goes on after it was killed, to the same bytes; removing it is the caller's. All is computed
-    in float32, on `device`.
+    `seed` decides both the initial dictionaries and the order of the sequences. A dictionary trained alone
+    equals, byte for byte, the one trained together with others (on one thread). Sequences begin as those do
+    that are compared on: with BOS where `bos` and the tokenizer, or the text's chat template
+    (`template_begins`), say so. `progress` is called with the steps begun and the steps in all. In the
+    folder `checkpoint` the state is kept from which the same call goes on after it was killed, to the same
+    bytes; removing it is the caller's. All is computed in float32, on `device`.
 
     Raises:
         ValueError: k exceeds the width or (groupmax) does not divide it, too few tokens for a step, a step
             with nothing but special tokens, or a hookpoint that the model lacks.
     """
-    sequences = training_sequences(stream, n_tokens=sae.n_tokens, context_length=context_length, seed=seed)
+    tokenizer: Any = load_tokenizer(model_folder, revision)
+    sequences = training_sequences(
+        stream,
+        n_tokens=sae.n_tokens,
+        context_length=context_length,
+        seed=seed,
+        bos=bos_id(tokenizer, bos, template_begins=template_begins),
+    )
     # No smaller last step.
     sequences = sequences[: len(sequences) // sae.batch_sequences * sae.batch_sequences]
-    excluded = _special_ids(model_folder, revision) if sae.exclude_special else ()
+    excluded = _special_ids(tokenizer) if sae.exclude_special else ()
     _refuse(sae, width, sequences, excluded, context_length)
     model = load_hf_model(model_folder, revision=revision, device=device)
     model.requires_grad_(False)
@@ -65,9 +76,8 @@ def train_dictionaries(
         (train_with_l1 if sae.trainer is SaeTrainer.l1 else train_with_sparsify)(run, out)
 
 
-def _special_ids(model_folder: str, revision: str | None) -> tuple[int, ...]:
+def _special_ids(tokenizer: Any) -> tuple[int, ...]:
     """The ids of bos, eos and pad, as many as the tokenizer has."""
-    tokenizer: Any = load_tokenizer(model_folder, revision)
     ids = (tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id)
     return tuple(sorted({int(each) for each in ids if each is not None}))
 

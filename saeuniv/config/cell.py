@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -140,7 +141,9 @@ def plain(value: object) -> dict[str, object]:
     out: dict[str, object] = {"type": type(value).__name__}
     for each in dataclasses.fields(value):
         item = getattr(value, each.name)
-        out[each.name] = item.value if isinstance(item, Enum) else item
+        # JSON has no nan and no inf, which a rule refuses; the cell is named all the same.
+        odd = isinstance(item, float) and not math.isfinite(item)
+        out[each.name] = item.value if isinstance(item, Enum) else str(item) if odd else item
     return out
 
 

@@ -3,6 +3,7 @@
 import copy
 import os
 from collections.abc import Iterable, Sequence
+from functools import cache
 from pathlib import Path
 
 from hydra.core.config_store import ConfigStore
@@ -52,6 +53,20 @@ def register(
     The options of a and b are the model/*.yaml of every folder in `conf_dirs`, those of sae_a and
     sae_b the sae/*.yaml. Calling it again adds what is new.
     """
+    options = tuple(
+        (alias, name) for alias, group in ALIASES.items() for name in option_names(conf_dirs, group)
+    )
+    _register(tuple(alignments), tuple(metrics), options, tuple(conf_dirs))
+
+
+@cache
+def _register(
+    alignments: tuple[type[settings.Alignment], ...],
+    metrics: tuple[type[settings.Metric], ...],
+    aliases: tuple[tuple[str, str], ...],
+    conf_dirs: tuple[Path, ...],
+) -> None:
+    """Cached, as Hydra's store is of the process, and takes .1 s to fill."""
     store = ConfigStore.instance().store
     store(group="schema", name="config", node=settings.Config)
     store(group="schema/launcher", name="saeuniv", node=_launcher())
@@ -63,9 +78,8 @@ def register(
     for group, options in schemas.items():
         for name, schema in options.items():
             store(group=f"schema/{group}", name=name, node=schema)
-    for alias, group in ALIASES.items():
-        for name in option_names(conf_dirs, group):
-            store(group=alias, name=name, node={"defaults": [{f"/{group}@_here_": name}]})
+    for alias, name in aliases:
+        store(group=alias, name=name, node={"defaults": [{f"/{ALIASES[alias]}@_here_": name}]})
     store(group="hydra/help", name="saeuniv", node=help_page(conf_dirs))
     OmegaConf.register_new_resolver("saeuniv.comparison", _comparison, replace=True)
     # Cached by its written arguments: Hydra hands the cache of a sweep to its cells, whose own overrides

@@ -1,7 +1,9 @@
 """The rules a configuration must obey that need no file to be checked."""
 
+import dataclasses
+import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from saeuniv.config.dictionaries import NoSae, SharedSae
 from saeuniv.config.errors import ConfigError
@@ -17,7 +19,12 @@ from saeuniv.config.trained import TrainedSae, training_rules
 def faults_of(config: Config) -> Iterator[str]:
     """Every value outside its range and every mixture of embedded and foreign parts, as sentences."""
     seen: set[str] = set()
-    for key, value, holds, expected in (*_settings(config), *_files(config.data), *_sides(config)):
+    for key, value, holds, expected in (
+        *_numbers(config),
+        *_settings(config),
+        *_files(config.data),
+        *_sides(config),
+    ):
         if not holds and key not in seen:
             seen.add(key)
             yield f"{key}={value}: expected {expected}, got {value}."
@@ -30,6 +37,16 @@ def faults_of(config: Config) -> Iterator[str]:
 
 
 Rule = tuple[str, object, bool, str]
+
+
+def _numbers(part: object, key: str = "") -> Iterator[Rule]:
+    """Keys hold numbers as JSON, which has neither nan nor inf."""
+    if isinstance(part, float):
+        yield key, part, math.isfinite(part), "a finite number"
+    elif isinstance(part, Mapping) or dataclasses.is_dataclass(part):
+        inside: Mapping[str, object] = part if isinstance(part, Mapping) else vars(part)
+        for name, value in inside.items():
+            yield from _numbers(value, f"{key}.{name}" if key else name)
 
 
 def _settings(config: Config) -> Iterator[Rule]:

@@ -7,9 +7,9 @@ from collections.abc import Collection, Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
-from saeuniv.config import TrainedSae, canonical_json, plain
+from saeuniv.config import Bos, TrainedSae, canonical_json, plain
 from saeuniv.stages.task import DictionaryReference, ModelReference, Progress, Task
-from saeuniv.stages.tokens import read_stream
+from saeuniv.stages.tokens import read_stream, template_begins
 from saeuniv.store import Artifact
 
 _log = logging.getLogger(__name__)
@@ -27,6 +27,9 @@ class TrainDictionaries(Task):
     dictionaries: tuple[DictionaryReference, ...]
     seed: int
     context_length: int
+    bos: Bos = Bos.auto
+    """What each sequence begins with, as those do that are compared on."""
+
     device: str = "cpu"
     """Where it is trained, in float32 anywhere; in no key."""
 
@@ -38,8 +41,9 @@ class TrainDictionaries(Task):
     @property
     def group(self) -> Hashable:
         """One training run makes the dictionaries of all hookpoints: the model, the text and the trainer."""
-        recipe = (canonical_json(plain(self.sae)), self.dictionaries[0].width, self.seed, self.context_length)
-        return (self.stage, self.model.key, self.training.path, recipe)
+        recipe = (canonical_json(plain(self.sae)), self.dictionaries[0].width, self.seed)
+        sequences = (self.training.path, self.context_length, self.bos.value)
+        return (self.stage, self.model.key, *sequences, recipe)
 
     @property
     def n_gpus(self) -> int:
@@ -49,15 +53,6 @@ class TrainDictionaries(Task):
     def on_gpus(self, numbers: Sequence[int]) -> "TrainDictionaries":
         """On this GPU."""
         return replace(self, device=f"cuda:{numbers[0]}")
-
-    def _here(self) -> str:
-        """The device; the CPU where a job of this stage was given no GPU."""
-        from saeuniv.adapters.devices import visible_gpus
-
-        if self.n_gpus and not visible_gpus():
-            _log.warning("dictionaries: no GPU is visible, %s is trained on the CPU", self.label)
-            return "cpu"
-        return self.device
 
     def united(self, other: Any) -> "TrainDictionaries":
         """The dictionaries of both."""
@@ -97,7 +92,9 @@ class TrainDictionaries(Task):
                 out=scratch,
                 progress=progress,
                 revision=self.model.revision,
-                device=self._here(),
+                bos=self.bos,
+                template_begins=template_begins(self.store, self.training),
+                device=self.device,
                 checkpoint=self.store.checkpoint(rest.key),
             )
             share = (time.monotonic() - started) / len(missing)

@@ -21,6 +21,7 @@ _log = logging.getLogger(__name__)
 
 _TENSORS = "tokens.safetensors"
 _TEXT = "text.json"
+_TEMPLATE_BEGINS = "template_begins"
 
 TINY_TOKENIZER = ""
 """Stands for the embedded byte tokenizer, which needs no folder."""
@@ -90,8 +91,9 @@ class MakeTokens(Task):
         from saeuniv.adapters.tokens import token_stream
 
         stream = token_stream(corpus.training, tokenizer, render)
-        publish_tokens(self.store, output, {"stream": stream.astype(np.int32)}, {"sha256": corpus.sha256})
-        _log.info("tokens: %d training tokens from %d documents", len(stream), len(corpus.training))
+        about: dict[str, object] = {"sha256": corpus.sha256, _TEMPLATE_BEGINS: stream.template_begins}
+        publish_tokens(self.store, output, {"stream": stream.ids.astype(np.int32)}, about)
+        _log.info("tokens: %d training tokens from %d documents", len(stream.ids), len(corpus.training))
 
     def _publish_held_out(self, output: Artifact, corpus: Any, tokenizer: Any, render: Any) -> None:
         from saeuniv.adapters.tokens import TokenRules, token_set
@@ -207,6 +209,11 @@ def read_held_out(store: Store, tokens: Artifact) -> HeldOut:
 def read_stream(store: Store, tokens: Artifact) -> Int[np.ndarray, " tokens"]:
     """The training stream, verified."""
     return load_file(store.open(tokens) / _TENSORS)["stream"]
+
+
+def template_begins(store: Store, tokens: Artifact) -> bool:
+    """Whether the conversations of a training stream begin with BOS (which is not in the stream)."""
+    return json.loads((store.open(tokens) / _TEXT).read_text()).get(_TEMPLATE_BEGINS, False)
 
 
 def token_summary(store: Store, a: Artifact, b: Artifact) -> dict[str, object]:

@@ -6,6 +6,7 @@ import platform
 import subprocess
 import sys
 from collections.abc import Iterable
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -28,27 +29,66 @@ class Here(NamedTuple):
     """That torch can use."""
 
 
-def planned_device(resources: Resources, launcher: Launcher | None) -> str:
-    """What tasks are told to compute on: `cpu`, `mps`, `cuda`, or for several GPUs `cuda:0,cuda:1`.
+@dataclass(frozen=True)
+class Devices:
+    """What the tasks of a plan are told to compute on: on this machine, or in the jobs of SLURM.
 
     `device=auto` is decided here, as what `dtype=auto` stands for, and so the key of latents, depends on it:
-    with SLURM by whether jobs of the stage latents ask for GPUs, else by this machine.
-
-    Raises:
-        ConfigError: a model is to be spread over several GPUs, and none are to be used.
+    with SLURM by whether the jobs of a stage ask for GPUs, else by this machine.
     """
-    device, n = resources.device.value, resources.n_devices
-    if resources.device is Device.auto:
-        is_cluster = launcher is not None and launcher.cluster is Cluster.slurm
-        device = _of_jobs(launcher) if launcher and is_cluster else here().device
-    if n == 1:
-        return device
-    if device != "cuda":
+
+    resources: Resources
+    launcher: Launcher | None = None
+
+    @property
+    def latents(self) -> str:
+        """`cpu`, `mps`, `cuda`, or for a model that is spread over several GPUs `cuda:0,cuda:1`.
+
+        Raises:
+            ConfigError: a device that will not be there, or a model to be spread where no GPUs are used.
+        """
+        device, n = self._of("latents"), self.resources.n_devices
+        if n == 1:
+            return device
+        if device != "cuda":
+            raise ConfigError(
+                f"resources.n_devices={n}: expected GPUs to spread a model over, got {device}. Choose "
+                f"resources.n_devices=1, a machine with GPUs, or with SLURM hydra.launcher.latents.gpus={n}."
+            )
+        return ",".join(f"cuda:{number}" for number in range(n))
+
+    @property
+    def training(self) -> str:
+        """Where dictionaries are trained: `cuda`, never spread over several, or `cpu`.
+
+        Raises:
+            ConfigError: a device that will not be there.
+        """
+        # What mps makes of training is not known.
+        return "cuda" if self._of("dictionaries") == "cuda" else "cpu"
+
+    def _of(self, stage: str) -> str:
+        wanted = self.resources.device
+        if wanted is Device.cpu:
+            return wanted.value
+        slurm = self.launcher is not None and self.launcher.cluster is Cluster.slurm
+        if self.launcher is None or not slurm:
+            there = here().device
+        else:
+            there = "cuda" if self.launcher.resources(stage).gpus else "cpu"
+        if wanted is Device.auto or wanted.value == there:
+            return there
+        if slurm and wanted is Device.cuda:
+            raise ConfigError(
+                f"resources.device=cuda: expected GPUs for the jobs of the stage {stage}, got "
+                f"hydra.launcher.{stage}.gpus=0. Choose hydra.launcher.{stage}.gpus=1, or "
+                f"resources.device=auto (a GPU where the jobs of a stage ask for one)."
+            )
+        where = "in jobs of SLURM" if slurm else "on this machine"
         raise ConfigError(
-            f"resources.n_devices={n}: expected GPUs to spread a model over, got {device}. Choose "
-            f"resources.n_devices=1, a machine with GPUs, or with SLURM hydra.launcher.latents.gpus={n}."
+            f"resources.device={wanted.value}: expected such a device {where}, got {there}. Choose "
+            f"resources.device=auto or cpu; saeuniv doctor says why a GPU cannot be used."
         )
-    return ",".join(f"cuda:{number}" for number in range(n))
 
 
 class Gpus:
@@ -97,7 +137,3 @@ def here() -> Here:
     except (OSError, subprocess.SubprocessError, ValueError, IndexError):
         return Here("cpu", 0)
     return Here(device, gpus)
-
-
-def _of_jobs(launcher: Launcher) -> str:
-    return "cuda" if launcher.resources("latents").gpus else "cpu"

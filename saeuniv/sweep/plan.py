@@ -14,7 +14,7 @@ from saeuniv.stages.report import Report
 from saeuniv.stages.task import STAGES, LatentsReference, Task
 from saeuniv.store import Artifact, Store
 from saeuniv.sweep.comparison import Comparison, unite
-from saeuniv.sweep.devices import planned_device
+from saeuniv.sweep.devices import Devices
 from saeuniv.sweep.inventory import Inventory
 from saeuniv.sweep.reporting import Place, report_of
 from saeuniv.sweep.side_tasks import side_tasks
@@ -83,14 +83,14 @@ def plan(requests: Sequence[Request], launcher: Launcher | None = None) -> Plan:
     `launcher` is that of a sweep; without it the work is for this machine.
 
     Raises:
-        ConfigError: the comparisons name several stores; a model cannot be spread over GPUs.
+        ConfigError: the comparisons name several stores; a device that is asked for will not be there.
     """
     stores = sorted({str(cell.store) for request in requests for cell in request.cells})
     if len(stores) > 1:
         raise ConfigError(f"store: expected one for the whole sweep, got {', '.join(stores)}.")
-    device = planned_device(requests[0].cells[0].resources, launcher)
+    devices = Devices(requests[0].cells[0].resources, launcher)
     with _no_collection():
-        return _plan(requests, Inventory(Store(Path(stores[0]).absolute())), Sides(device))
+        return _plan(requests, Inventory(Store(Path(stores[0]).absolute())), devices)
 
 
 @contextmanager
@@ -105,8 +105,8 @@ def _no_collection() -> Generator[None]:
             gc.enable()
 
 
-def _plan(requests: Sequence[Request], state: Inventory, sides: Sides) -> Plan:
-    whole = _Whole()
+def _plan(requests: Sequence[Request], state: Inventory, devices: Devices) -> Plan:
+    whole, sides = _Whole(), Sides(devices.latents)
     reports: dict[Path, Report] = {}
     controls: dict[Path, Path] = {}
     refused: list[Refused] = []
@@ -118,7 +118,7 @@ def _plan(requests: Sequence[Request], state: Inventory, sides: Sides) -> Plan:
             refused.append(Refused(request, error))
             continue
         for each in filter(None, (comparison, control)):
-            whole.add(_tasks(each, state, sides.device))
+            whole.add(_tasks(each, state, devices))
             n_pairs += len(each.wanted)
         for report in _reports(request, comparison, control, state):
             reports.setdefault(report.folder, report)
@@ -173,7 +173,7 @@ def _reports(
         yield report_of(control, None, state, Place(beside, config, request.sweep, "control"))
 
 
-def _tasks(comparison: Comparison, state: Inventory, device: str) -> list[Task]:
+def _tasks(comparison: Comparison, state: Inventory, devices: Devices) -> list[Task]:
     """The tasks of one comparison, without its report."""
     root, cell = state.store.root, comparison.cell
     todo = [(wanted, outputs) for wanted, outputs in comparison.pairs if _is_needed(outputs, state)]
@@ -185,7 +185,7 @@ def _tasks(comparison: Comparison, state: Inventory, device: str) -> list[Task]:
         lends = bool(comparison.b.side.lender)
         lent = {layer for wanted, _ in todo if lends for layer in wanted.layer_b}
         missing = _missing_of(side, layers, state, lent)
-        tasks += side_tasks(side, root, missing, cell.resources, device=device)
+        tasks += side_tasks(side, root, missing, cell.resources, devices)
     rows: dict[tuple[int, ...], list[PairOutputs]] = {}
     for wanted, outputs in todo:
         rows.setdefault(wanted.layer_a, []).append(outputs)

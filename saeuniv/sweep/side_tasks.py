@@ -11,6 +11,7 @@ from saeuniv.stages.models import Rerandomize, TakeInitialWeights, TrainTinyMode
 from saeuniv.stages.task import DictionaryReference, LatentsReference, Task
 from saeuniv.stages.tokens import MakeTokens
 from saeuniv.store import Artifact
+from saeuniv.sweep.devices import Devices
 from saeuniv.sweep.model_references import made_here
 from saeuniv.sweep.sides import ResolvedSide
 from saeuniv.sweep.tokenizers import Partner
@@ -21,9 +22,9 @@ _SECONDS_PER_TRAINING_TOKEN = 3e-5
 
 
 def side_tasks(
-    side: ResolvedSide, root: Path, missing: Iterable[Artifact], resources: Resources, *, device: str
+    side: ResolvedSide, root: Path, missing: Iterable[Artifact], resources: Resources, devices: Devices
 ) -> list[Task]:
-    """The tasks that make those of a side's artifacts that are missing; models compute on `device`."""
+    """The tasks that make those of a side's artifacts that are missing; models compute on `devices`."""
     wanted = {each.path for each in missing}
     tasks: list[Task] = []
     if side.partner and side.held_out.path in wanted:
@@ -43,10 +44,10 @@ def side_tasks(
         if each.dictionary.artifact and each.dictionary.artifact.path in wanted
     )
     if dictionaries:
-        tasks.append(_train(side, root, dictionaries, device))
+        tasks.append(_train(side, root, dictionaries, devices.training))
     latents = tuple(each for each in side.latents.values() if each.artifact.path in wanted)
     if latents:
-        tasks += _encode(side, root, latents, resources, device)
+        tasks += _encode(side, root, latents, resources, devices.latents)
     return tasks
 
 
@@ -138,8 +139,8 @@ def _train(
         dictionaries=dictionaries,
         seed=int(str(outputs[0].spec["seed"])),
         context_length=side.text.data.context_length,
-        # Never spread over several; what mps makes of training is not known.
-        device="cuda" if device.startswith("cuda") else "cpu",
+        bos=side.text.data.bos,
+        device=device,
     )
 
 

@@ -8,6 +8,7 @@ from saeuniv.adapters.dictionary_facts import dictionary_facts, require_same_wid
 from saeuniv.adapters.dictionary_sources import absent_layers
 from saeuniv.adapters.folders import ModelFacts, model_facts
 from saeuniv.config import (
+    Bos,
     Cell,
     Expansion,
     FileData,
@@ -96,7 +97,7 @@ class Sides:
     """Sides, each resolved once for all comparisons of a plan; their models will compute on `device`."""
 
     def __init__(self, device: str = "cpu") -> None:
-        self.device = device
+        self._device = device
         self._texts: dict[str, ResolvedText] = {}
         self._resolved: dict[tuple[object, ...], ResolvedSide] = {}
         self._absent: dict[str, Mapping[int, str]] = {}
@@ -144,7 +145,7 @@ class Sides:
         wanted = tuple(sorted(set(layers)))
         key = (canonical_json(about), wanted, partner)
         if key not in self._resolved:
-            self._resolved[key] = resolve_side(side, text, wanted, device=self.device, partner=partner)
+            self._resolved[key] = resolve_side(side, text, wanted, device=self._device, partner=partner)
         return self._resolved[key]
 
 
@@ -197,6 +198,9 @@ def _dictionaries(
             "seed": seed_of(model.key, sae.seed),
             "text": training.key,
         }
+        if text.data.bos is not Bos.auto or not isinstance(side.model, TinyModel):
+            # What tiny models read has none, and their dictionaries' keys are older than this entry.
+            spec["bos"] = text.data.bos.value
         parents = (*(each.path for each in made_here(model)), training.path)
         made = artifact(Kind.dictionaries, spec, parents)
         references.append(DictionaryReference(hookpoint, sae, width, made.key, made, ""))

@@ -8,7 +8,7 @@ import torch
 
 from saeuniv.adapters import quality
 from saeuniv.adapters.batches import Batches
-from saeuniv.adapters.dictionary import load_dictionary
+from saeuniv.adapters.dictionary import load_dictionary, neighbourhood_fvu
 from saeuniv.adapters.language_model import load_language_model
 from saeuniv.hookpoints import Hookpoint, HookpointKind
 
@@ -64,14 +64,7 @@ def test_encoding_gives_the_same_however_often_memory_ran_out(
 
     whole = encoded()
     assert 0 < whole[places[0]].high_norm.sum() < 66
-    forward = model.activations
-
-    def small(ids, hookpoints):
-        if len(ids) > 3:
-            raise torch.OutOfMemoryError("out of memory")
-        return forward(ids, hookpoints)
-
-    monkeypatch.setattr(model, "activations", small)
+    monkeypatch.setattr(model, "activations", _with_little_memory(model.activations))
     for place, each in encoded().items():
         assert np.array_equal(each.high_norm, whole[place].high_norm)
         assert each.fit.fvu == pytest.approx(whole[place].fit.fvu, abs=1e-9)
@@ -81,3 +74,31 @@ def test_encoding_gives_the_same_however_often_memory_ran_out(
         )
         assert np.array_equal(*indices) and np.allclose(*values, atol=1e-5)
     assert model.batches.limit == 2
+
+
+def test_the_check_and_the_losses_survive_it_too(model_folders, write_dictionary, tmp_path, monkeypatch):
+    model = load_language_model(str(model_folders["gpt2"]))
+    place = Hookpoint(HookpointKind.resid_post, 1)
+    loaded = {place: load_dictionary(write_dictionary(tmp_path / "own"))}
+    ids = np.random.default_rng(0).integers(0, 257, (11, 8))
+    keep = np.ones((11, 8), dtype=bool)
+    keep[3] = False
+
+    def measured() -> list[float]:
+        fvu = neighbourhood_fvu(model, loaded, ids, keep)[place]
+        return [*fvu.values(), *quality.splicing_losses(model, loaded, ids, keep)[place].values()]
+
+    whole = measured()
+    for name in ("activations", "mean_loss"):
+        monkeypatch.setattr(model, name, _with_little_memory(getattr(model, name)))
+    assert measured() == pytest.approx(whole, abs=1e-6) and len(whole) == 6
+    assert model.batches.limit == 2
+
+
+def _with_little_memory(forward):
+    def small(ids, *args, **kwargs):
+        if len(ids) > 3:
+            raise torch.OutOfMemoryError("out of memory")
+        return forward(ids, *args, **kwargs)
+
+    return small

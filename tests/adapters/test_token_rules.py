@@ -226,4 +226,4 @@ def test_a_stream_of_conversations_is_as_the_template_writes_them(load, tmp_path
     tokenizer = load(template=CHATML)
     render = chat.renderer(chat.Template(CHATML, "0", str(tmp_path), None))
     stream = tokens.token_stream(_chats(2), tokenizer, render)
-    assert tokenizer.decode(stream) == "".join(END + render(each).text for each in _chats(2))
+    assert tokenizer.decode(stream.ids) == "".join(END + render(each).text for each in _chats(2))

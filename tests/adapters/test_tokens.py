@@ -85,8 +85,8 @@ def test_a_length_limit_stored_in_the_tokenizer_cuts_nothing_and_is_left_alone()
 
 def test_the_stream_puts_end_of_text_before_each_document():
     stream = tokens.token_stream(DOCUMENTS[1:3], TOKENIZER)
-    assert TOKENIZER.decode(stream) == "<|endoftext|>abc<|endoftext|>0123456789"
-    assert stream.dtype == np.int32
+    assert TOKENIZER.decode(stream.ids) == "<|endoftext|>abc<|endoftext|>0123456789"
+    assert stream.ids.dtype == np.int32 and not stream.template_begins
 
 
 def test_a_stream_of_nothing_and_a_tokenizer_without_end_of_text_are_errors():

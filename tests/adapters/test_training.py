@@ -16,7 +16,7 @@ from saeuniv.adapters.model_folders import load_hf_model, load_tokenizer
 from saeuniv.adapters.tokens import training_sequences
 from saeuniv.adapters.training import train_dictionaries
 from saeuniv.adapters.training_run import add_taps
-from saeuniv.config import SaeActivation, SaeTrainer, TinySae
+from saeuniv.config import Bos, SaeActivation, SaeTrainer, TinySae
 from saeuniv.hookpoints import Hookpoint, HookpointKind
 
 STREAM = np.random.default_rng(0).integers(0, 257, 3000).astype(np.int32)
@@ -26,7 +26,15 @@ POST = [Hookpoint(HookpointKind.resid_post, layer) for layer in range(3)]
 
 
 def _train(
-    folder, out, hookpoints=POST, *, seed=3, sae=SAE, progress=lambda _done, _all: None, checkpoint=None
+    folder,
+    out,
+    hookpoints=POST,
+    *,
+    seed=3,
+    sae=SAE,
+    progress=lambda _done, _all: None,
+    checkpoint=None,
+    **options,
 ):
     train_dictionaries(
         str(folder),
@@ -39,6 +47,7 @@ def _train(
         out=out,
         progress=progress,
         checkpoint=checkpoint,
+        **options,
     )
     return {
         path.relative_to(out).as_posix(): path.read_bytes()
@@ -163,7 +172,7 @@ def test_special_tokens_are_left_out_of_training(model_folders, tmp_path, sae, m
         for excluded in (False, True):
             with monkeypatch.context() as patch:
                 if special == 7:
-                    patch.setattr(training, "_special_ids", lambda _folder, _revision: (0, 7))
+                    patch.setattr(training, "_special_ids", lambda _tokenizer: (0, 7))
                 out = tmp_path / f"{special}{excluded}"
                 recipe = replace(sae, exclude_special=excluded)
                 found[excluded, special] = _train(model_folders["gpt_neox"], out, POST[:1], sae=recipe)
@@ -171,13 +180,38 @@ def test_special_tokens_are_left_out_of_training(model_folders, tmp_path, sae, m
     assert len({str(files) for files in found.values()}) == 3
 
 
-def test_the_special_tokens_are_bos_eos_and_pad(model_folders, tmp_path):
-    special_ids = training._special_ids
-    assert special_ids(str(model_folders["gpt2"]), None) == (0,)
+def test_the_special_tokens_are_bos_eos_and_pad(model_folders):
     tokenizer = load_tokenizer(str(model_folders["gpt2"]))
+    assert training._special_ids(tokenizer) == (0,)
     tokenizer.bos_token, tokenizer.pad_token = "a", None
-    tokenizer.save_pretrained(tmp_path)
-    assert special_ids(str(tmp_path), None) == (0, tokenizer.convert_tokens_to_ids("a"))
+    assert training._special_ids(tokenizer) == (0, tokenizer.convert_tokens_to_ids("a"))
+
+
+@pytest.mark.parametrize(
+    ("options", "begins"),
+    [
+        ({}, False),
+        ({"bos": Bos.always}, True),
+        ({"template_begins": True}, True),
+        ({"bos": Bos.never, "template_begins": True}, False),
+    ],
+)
+def test_sequences_begin_as_those_do_that_are_compared_on(
+    model_folders, tmp_path, monkeypatch, options, begins
+):
+    """The embedded tokenizer has a BOS, its end-of-text, which it does not write of itself."""
+    seen: list[np.ndarray] = []
+
+    def trained(run, _out):
+        seen.append(run.sequences)
+
+    monkeypatch.setattr(training, "train_with_sparsify", trained)
+    stream = np.where(STREAM == 0, 1, STREAM)
+    monkeypatch.setattr(sys.modules[__name__], "STREAM", stream)
+    _train(model_folders["gpt2"], tmp_path, **options)
+    assert seen[0].shape == (128, 16)
+    assert (seen[0] == 0).any(axis=0).tolist() == [begins] + [False] * 15
+    assert np.all(seen[0][:, 0] == 0) == begins
 
 
 INPUTS = [Hookpoint(HookpointKind.resid_pre, 1), Hookpoint(HookpointKind.neurons, 0)]

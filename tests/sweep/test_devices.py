@@ -11,34 +11,71 @@ from saeuniv.config import Cluster, ConfigError, Device, Launcher, Resources, St
 from saeuniv.stages.encode import Encode
 from saeuniv.stages.task import Progress, Task
 from saeuniv.sweep import devices
-from saeuniv.sweep.devices import Gpus, Here, planned_device
+from saeuniv.sweep.devices import Devices, Gpus, Here
 from saeuniv.sweep.inline import execute
-from saeuniv.sweep.plan import Plan
+from saeuniv.sweep.plan import Plan, Request, plan
 from saeuniv.sweep.pool import Pool
+from tests.sweep.conftest import cells
 from tests.sweep.dummies import Dummy
 
 
+def _has(monkeypatch, device: str, gpus: int) -> None:
+    monkeypatch.setattr(devices, "here", lambda: Here(device, gpus))
+
+
+def _both(resources: Resources, launcher: Launcher | None = None) -> tuple[str, str]:
+    chosen = Devices(resources, launcher)
+    return chosen.latents, chosen.training
+
+
 def test_a_device_that_is_named_is_taken_and_auto_looks_at_this_machine(monkeypatch) -> None:
-    monkeypatch.setattr(devices, "here", lambda: Here("cuda", 2))
-    assert planned_device(Resources(), None) == "cuda"
-    assert planned_device(Resources(device=Device.cpu), None) == "cpu"
-    assert planned_device(Resources(), Launcher(cluster=Cluster.local)) == "cuda"
+    _has(monkeypatch, "cuda", 2)
+    assert _both(Resources()) == ("cuda", "cuda")
+    assert _both(Resources(device=Device.cuda)) == ("cuda", "cuda")
+    assert _both(Resources(device=Device.cpu)) == ("cpu", "cpu")
+    assert _both(Resources(), Launcher(cluster=Cluster.local)) == ("cuda", "cuda")
+    _has(monkeypatch, "mps", 0)
+    assert _both(Resources(device=Device.mps)) == ("mps", "cpu"), "what mps makes of training is not known"
 
 
-def test_with_slurm_auto_looks_at_what_its_jobs_ask_for(monkeypatch) -> None:
-    monkeypatch.setattr(devices, "here", lambda: Here("cuda", 2))
+def test_with_slurm_auto_looks_at_what_the_jobs_of_a_stage_ask_for(monkeypatch) -> None:
+    _has(monkeypatch, "cuda", 2)
     launcher = Launcher(cluster=Cluster.slurm)
-    assert planned_device(Resources(), launcher) == "cpu"
-    with_gpus = replace(launcher, latents=StageResources(gpus=1))
-    assert planned_device(Resources(), with_gpus) == "cuda"
-    assert planned_device(Resources(device=Device.cpu), with_gpus) == "cpu"
+    assert _both(Resources(), launcher) == ("cpu", "cpu")
+    one = StageResources(gpus=1)
+    assert _both(Resources(), replace(launcher, latents=one)) == ("cuda", "cpu")
+    assert _both(Resources(), replace(launcher, dictionaries=one)) == ("cpu", "cuda")
+    assert _both(Resources(device=Device.cpu), replace(launcher, latents=one)) == ("cpu", "cpu")
+    _has(monkeypatch, "cpu", 0)
+    asked = replace(launcher, default=one)
+    assert _both(Resources(device=Device.cuda), asked) == ("cuda", "cuda"), "planned on a machine without"
+
+
+def test_a_device_that_will_not_be_there_is_refused_before_anything_runs(monkeypatch, tmp_path) -> None:
+    _has(monkeypatch, "cpu", 0)
+    for device in (Device.cuda, Device.mps):
+        expected = (
+            rf"resources.device={device.value}: expected such a device on this machine, got cpu\. Choose"
+        )
+        with pytest.raises(ConfigError, match=expected):
+            plan([Request(cells(f"resources.device={device.value}"), tmp_path, "", "s")])
+    launcher = Launcher(cluster=Cluster.slurm, latents=StageResources(gpus=1))
+    chosen = Devices(Resources(device=Device.cuda), launcher)
+    assert chosen.latents == "cuda"
+    with pytest.raises(
+        ConfigError, match=r"stage dictionaries, got hydra.launcher.dictionaries.gpus=0\. Choose"
+    ):
+        _ = chosen.training
+    with pytest.raises(ConfigError, match="such a device in jobs of SLURM, got cuda"):
+        _ = Devices(Resources(device=Device.mps), launcher).latents
 
 
 def test_a_model_is_spread_over_gpus_only(monkeypatch) -> None:
-    monkeypatch.setattr(devices, "here", lambda: Here("cpu", 0))
-    assert planned_device(Resources(device=Device.cuda, n_devices=2), None) == "cuda:0,cuda:1"
+    _has(monkeypatch, "cuda", 2)
+    assert _both(Resources(device=Device.cuda, n_devices=2)) == ("cuda:0,cuda:1", "cuda")
+    _has(monkeypatch, "cpu", 0)
     with pytest.raises(ConfigError, match=r"resources.n_devices=2: expected GPUs .*, got cpu. Choose"):
-        planned_device(Resources(n_devices=2), None)
+        _ = Devices(Resources(n_devices=2)).latents
 
 
 def test_torch_is_asked_only_where_there_is_a_driver(monkeypatch, tmp_path: Path) -> None:

@@ -20,8 +20,9 @@ from saeuniv.stages.models import Rerandomize, TrainTinyModel
 from saeuniv.stages.report import Report
 from saeuniv.stages.task import STAGES, Task
 from saeuniv.store import Store
-from saeuniv.sweep import texts
+from saeuniv.sweep import devices, texts
 from saeuniv.sweep.comparison import unite
+from saeuniv.sweep.devices import Here
 from saeuniv.sweep.plan import Plan, Request, plan
 from saeuniv.sweep.sides import Sides
 from tests.sweep.conftest import cells, pretend
@@ -84,6 +85,12 @@ def test_a_task_comes_after_what_it_needs_and_everything_it_needs_is_made(make_p
         made |= {each.path for each in task.outputs}
 
 
+@pytest.fixture
+def a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a machine with a GPU."""
+    monkeypatch.setattr(devices, "here", lambda: Here("cuda", 1))
+
+
 def test_nothing_but_reports_is_planned_where_all_is_there(make_plan: MakePlan, store: Store) -> None:
     pretend(make_plan(), store)
     work = make_plan()
@@ -113,7 +120,7 @@ def test_a_missing_score_needs_one_layer_pair_and_what_it_rests_on(make_plan: Ma
     assert encode.outputs == (first.artifact,)
 
 
-def test_dictionaries_are_trained_where_models_compute(make_plan: MakePlan) -> None:
+def test_dictionaries_are_trained_where_models_compute(make_plan: MakePlan, a_gpu: None) -> None:
     on_gpu, on_cpu = make_plan("resources.device=cuda", "a.dtype=float32"), make_plan("resources.device=cpu")
     for device, work in (("cuda", on_gpu), ("cpu", on_cpu)):
         trained = [task for task in work.tasks if isinstance(task, TrainDictionaries)]
@@ -251,7 +258,7 @@ CHANGES: dict[str, set[str]] = {
     "a.dtype=bfloat16": {"latents", "matches", *SCORES},
     "a.dtype=float32": set(),
     "b.backend=hf": set(),
-    "resources.device=cuda": set(),
+    "resources.device=cpu": set(),
     "sae.k=4": {"dictionaries", "latents", "matches", *SCORES},
     "sae.seed=1": {"dictionaries", "latents", "matches", *SCORES},
     "sae.exclude_special=true": {"dictionaries", "latents", "matches", *SCORES},
@@ -269,11 +276,15 @@ CHANGES: dict[str, set[str]] = {
 
 
 @pytest.mark.parametrize("override", CHANGES)
-def test_a_setting_changes_what_rests_on_it_and_nothing_above(override: str, make_plan: MakePlan) -> None:
+def test_a_setting_changes_what_rests_on_it_and_nothing_above(
+    override: str, make_plan: MakePlan, a_gpu: None
+) -> None:
     assert differing(make_plan(override, "control=none"), make_plan("control=none")) == CHANGES[override]
 
 
-def test_auto_is_the_type_of_the_checkpoint_on_a_gpu_and_float32_on_the_cpu(tmp_path: Path) -> None:
+def test_auto_is_the_type_of_the_checkpoint_on_a_gpu_and_float32_on_the_cpu(
+    tmp_path: Path, a_gpu: None
+) -> None:
     model = write_model(tmp_path / "model")
     config = json.loads((model / "config.json").read_text())
     (model / "config.json").write_text(json.dumps({**config, "dtype": "bfloat16"}))
