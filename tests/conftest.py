@@ -139,9 +139,26 @@ def composed_once() -> Iterator[None]:
         yield
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Two processes share the tests by file; those of tests/pipeline stay together with what they train."""
-    for item in items:
-        folder = item.path.parent.name
-        item.add_marker(pytest.mark.xdist_group(folder if folder == "pipeline" else str(item.path)))
+    """Whole runs first: they take the longest, beside everything else in the other process."""
+    items.sort(key=lambda item: _scope(item.nodeid) != _WHOLE_RUNS)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
+    """Processes share the tests by file; whole runs stay together with what they train."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByFile(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return _scope(nodeid)
+
+    config.option.loadscopereorder = False
+    return ByFile(config, log)
+
+
+_WHOLE_RUNS = "tests/pipeline"
+
+
+def _scope(nodeid: str) -> str:
+    file = nodeid.partition("::")[0]
+    return _WHOLE_RUNS if file.startswith(_WHOLE_RUNS) else file

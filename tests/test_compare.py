@@ -97,7 +97,7 @@ def test_unrelated_decoders_have_cka_and_svcca_like_their_null():
 
 def test_the_selection_aware_null_of_decoder_metrics_is_calibrated():
     """Unrelated latents: p of cka through matching, shifting, re-matching is uniform."""
-    settings = dataclasses.replace(SETTINGS, metrics=(Cka(),), nulls=Nulls(draws=39))
+    settings = dataclasses.replace(SETTINGS, metrics=(Cka(),), nulls=Nulls(draws=19))
     p = []
     for seed in range(100):
         data = streams(seed=1000 + seed, n_latents=14, n_documents=96, sequences_per_document=1, rate=0.2)

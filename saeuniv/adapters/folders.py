@@ -22,6 +22,8 @@ from saeuniv.config import (
     TinyModel,
 )
 
+# What tokenizers are saved as that do not say where their tokens are in a text.
+_SLOW_TOKENIZERS = ("tokenizer.model", "spiece.model", "vocab.json", "vocab.txt")
 _PARTS = {"config": "config.json is", "weights": "weights are", "tokenizer": "tokenizer.json is"}
 
 
@@ -46,7 +48,7 @@ def model_facts(model: Model, *, key: str) -> ModelFacts:
         case HubModel():
             source = HubFolder(model.name, model.revision, f"{key}.name={model.name}")
             config, tokenizer = source.json("config.json"), source.json("tokenizer.json")
-            faults = _missing(source.where, config=config, tokenizer=tokenizer)
+            faults = _missing(source, config=config, tokenizer=tokenizer)
             if config is None or tokenizer is None:
                 raise ConfigError(*faults)
             if not model.untrained:
@@ -62,7 +64,7 @@ def _local_model(source: LocalFolder) -> ModelFacts:
     config, tokenizer = _parsed(source, "config.json", faults), _parsed(source, "tokenizer.json", faults)
     weights = source.weights()
     pickled = sorted(path.name for path in source.path.glob("pytorch_model*.bin"))
-    faults += _missing(source.where, config=config, weights=weights or pickled or None, tokenizer=tokenizer)
+    faults += _missing(source, config=config, weights=weights or pickled or None, tokenizer=tokenizer)
     if pickled and not weights:
         faults.append(
             f"{source.where}: expected weights in *.safetensors, got {', '.join(pickled)}, which would be "
@@ -93,11 +95,26 @@ def _parsed(source: LocalFolder, name: str, faults: list[str]) -> dict[str, Any]
         return {}
 
 
-def _missing(where: str, **parts: object) -> list[str]:
+def _missing(source: LocalFolder | HubFolder, **parts: object) -> list[str]:
+    lacking = [name for name, part in parts.items() if part is None]
+    faults: list[str] = []
+    if "tokenizer" in lacking and (slow := _slow_tokenizer(source)):
+        lacking.remove("tokenizer")
+        faults.append(
+            f"{source.where}: expected a fast tokenizer (tokenizer.json), got a slow one ({slow}), which "
+            f"does not say where its tokens are in a text. Convert it where you trust it: load it with "
+            f"transformers.AutoTokenizer and call tokenizer.save_pretrained(folder)."
+        )
     return [
-        f"{where}: expected a model folder with config.json, *.safetensors and tokenizer.json; "
+        f"{source.where}: expected a model folder with config.json, *.safetensors and tokenizer.json; "
         f"{_PARTS[name]} missing. Choose another folder, or write this one with "
         f"model.save_pretrained(folder) and tokenizer.save_pretrained(folder)."
-        for name, part in parts.items()
-        if part is None
-    ]
+        for name in lacking
+    ] + faults
+
+
+def _slow_tokenizer(source: LocalFolder | HubFolder) -> str:
+    with contextlib.suppress(ConfigError):  # A hub that cannot be asked again: what is missing is said.
+        names = source.files("tokenizer.json") if isinstance(source, HubFolder) else source.names()
+        return ", ".join(sorted(name for name in names if name in _SLOW_TOKENIZERS))
+    return ""

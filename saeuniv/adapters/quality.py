@@ -152,7 +152,8 @@ def _means(
     def sums(batch: slice) -> list[Tensor]:
         return [x[keep[batch]].double().sum(0) for x in model.activations(ids[batch], hookpoints).values()]
 
-    totals = map(sum, zip(*model.batches.of(len(ids), _BATCH_SEQUENCES, sums), strict=True))
+    batches = [*model.batches.of(len(ids), _BATCH_SEQUENCES, sums)]
+    totals = [torch.stack(each).sum(0) for each in zip(*batches, strict=True)]
     n = max(int(keep.sum()), 1)
     return {hookpoint: total / n for hookpoint, total in zip(hookpoints, totals, strict=True)}
 

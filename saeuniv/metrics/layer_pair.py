@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
-import scipy.fft
 from jaxtyping import Float, Int
 
 from saeuniv.numerics.assignment import Matching, assignment_gap
@@ -62,6 +61,8 @@ class DrawSettings(NamedTuple):
 
 def make_draws(halves: tuple[Half, Half], settings: DrawSettings) -> Draws:
     """The draws for these rows; draw r depends on the seeds and r alone."""
+    import scipy.fft  # .2 s, which commands that compute nothing would wait for
+
     # A length without large prime factors: transforms of others take several times as long.
     n_sequences = scipy.fft.prev_fast_len(min(half.n_sequences for half in halves), real=True)
     longest = max(half.longest_document for half in halves)

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-import scipy.fft
 import scipy.sparse as sp
 from jaxtyping import Bool, Complex64, Float, Int
 
@@ -133,6 +132,8 @@ class HalfLatents:
     def _spectrum_of(
         self, condition: str, rows: int, index: Int[np.ndarray, " chosen"]
     ) -> Complex64[np.ndarray, "chosen positions frequencies"]:
+        import scipy.fft  # .2 s, which commands that compute nothing would wait for
+
         dense = unit_residuals(
             self.matrix, self.half, condition, sums=self.sums(condition), index=index, rows=rows
         )

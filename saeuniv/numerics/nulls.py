@@ -9,7 +9,6 @@ the control belong together.
 from collections.abc import Iterator
 
 import numpy as np
-import scipy.fft
 from jaxtyping import Float, Int
 
 from saeuniv.numerics.group_sums import GroupSums, group_sums
@@ -55,6 +54,8 @@ def shifted_pair_correlations(
     along sequences; block after block of pairs, in their order. The pairs must have been chosen on other
     documents. Cost: pairs x rows x log(sequences); memory: 256 MiB a block.
     """
+    import scipy.fft  # .2 s, which commands that compute nothing would wait for
+
     rows = n_sequences * a.half.positions
     step = max(_BLOCK_BYTES // (32 * rows), 1)
     for start in range(0, len(index_a), step):

@@ -17,6 +17,12 @@ from saeuniv.results import NOT_COMPUTED, Results, Row
 
 # Where there is no terminal (a pipe, a job's log) a line has this many columns.
 _PIPED_WIDTH = 120
+# What the counterparts are, where they are not simply what a model of that configuration begins with.
+_CONTROLS = {
+    "step0": "the models' own revision step0",
+    "rerandomized": "the trained weights drawn anew by module type, embeddings kept",
+    "rerandomized_all": "the trained weights drawn anew by module type, embeddings too",
+}
 NAMES = {
     "partial_correlation": "given token",
     "partial_correlation_bigram": "given bigram",
@@ -163,7 +169,10 @@ def caption(results: Results, control: Results | None) -> list[str]:
     lines += _floors(results)
     if control is None:
         lines.append("No untrained control.")
-    elif any("unlike_controls" in row.flags.split(";") for row in results.rows):
+        return lines
+    if kind := _CONTROLS.get(str(results.summary.get("control"))):
+        lines.append(f"untrained: {kind}.")
+    if any("unlike_controls" in row.flags.split(";") for row in results.rows):
         lines.append("unlike_controls: untrained dictionaries have less than half the eligible latents.")
     return lines
 

@@ -72,7 +72,11 @@ class MakeAlignedTokens(Task):
         for side, tokens in zip(self.sides, (made.a, made.b), strict=True):
             if not self.store.exists(side.held_out):
                 arrays = {"ids": tokens.ids, "keep": tokens.keep, "documents": made.documents}
-                own = {"masked": tokens.masked, "kept_fraction": tokens.kept_fraction}
+                own = {
+                    "rows": int(tokens.keep.sum()),
+                    "masked": tokens.masked,
+                    "kept_fraction": tokens.kept_fraction,
+                }
                 publish_tokens(self.store, side.held_out, arrays, {**shared, **own})
         _log.info(
             "tokens: %d pairs of sequences from %d held-out documents; rows are %.1f %% of the ends of "

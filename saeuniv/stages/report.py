@@ -60,6 +60,12 @@ class Report(Task):
     untrained: tuple[str, ...]
     """The sides whose model is untrained."""
 
+    control: str
+    """How the counterparts of the control were made (`control.kind`); none, where there is none."""
+
+    absent: tuple[tuple[str, str], ...]
+    """Layers that layers.a=all or layers.b=all left out (`a 3`), and why."""
+
     max_fvu: tuple[float, float]
     """Of A and B; scores of dictionaries that leave more unexplained are refused, whenever they were made."""
 
@@ -101,6 +107,8 @@ class Report(Task):
             "primary_metric": self.primary_metric,
             "token_unit": self.token_unit,
             "untrained": self.untrained,
+            "control": self.control,
+            "absent": [list(each) for each in self.absent],
             "max_fvu": self.max_fvu,
             "eligibility": plain(self.eligibility),
             "made_from": sorted({each.path for each in (*self.tokens, *self.made_from)}),
@@ -201,6 +209,8 @@ class Report(Task):
             "primary_metric": self.primary_metric,
             "token_unit": self.token_unit,
             "untrained": list(self.untrained),
+            "control": self.control,
+            "layers_left_out": dict(self.absent),
             "eligibility": dataclasses.asdict(self.eligibility),
             "family_size": sum(row.p_value is not None for row in family),
             "smallest_p": min((1 / (1 + row.null_draws) for row in family if row.null_draws), default=None),

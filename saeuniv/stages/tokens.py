@@ -104,6 +104,7 @@ class MakeTokens(Task):
             "sha256": corpus.sha256,
             "documents": list(tokens.names),
             "domains": list(tokens.domains),
+            "rows": int(tokens.keep.sum()),
             "masked": dict(tokens.masked),
         }
         publish_tokens(self.store, output, arrays, about)

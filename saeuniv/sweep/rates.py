@@ -31,8 +31,7 @@ _GUESSED_ROWS = 124_000
 _NOT_TIMED = frozenset({Kind.tokens})
 
 # Files of artifacts, as saeuniv/stages/tokens.py and saeuniv/stages/latents.py write them.
-_TOKENS, _QUALITY = "tokens.safetensors", "quality.json"
-_ID_BYTES = 4
+_TEXT, _QUALITY = "text.json", "quality.json"
 
 Likeness = tuple[object, ...]
 """What artifacts that take about as long per unit of work have in common, their kind first."""
@@ -54,7 +53,7 @@ class TokenSet(NamedTuple):
     """How much held-out text there is."""
 
     rows: int
-    """Those that are compared on; masks that depend on the text are not known here."""
+    """Those that are compared on."""
 
 
 @dataclass(frozen=True)
@@ -113,10 +112,12 @@ def learn(root: Path) -> Rates:
     for kind in Kind:
         for folder, manifest in _sample(root, kind):
             try:
-                work = _work(kind, manifest["spec"], _rows_of(folder) if kind is Kind.latents else None)
+                work = _work(
+                    kind, manifest["spec"], _rows_in(folder / _QUALITY) if kind is Kind.latents else None
+                )
                 took, size = float(manifest["seconds"]), file_bytes(manifest)
                 if manifest["spec"].get("split") == "held_out":
-                    tokens[manifest["key"]] = _token_set(manifest)
+                    tokens[manifest["key"]] = TokenSet(_rows_in(folder / _TEXT))
             except (KeyError, TypeError, ValueError, AttributeError):
                 continue
             read[kind] += 1
@@ -213,13 +214,5 @@ def _names(folder: Path) -> list[str]:
         return []
 
 
-def _rows_of(shard: Path) -> int:
-    return int((read_loosely(shard / _QUALITY) or {})["rows"])
-
-
-def _token_set(manifest: dict[str, Any]) -> TokenSet:
-    """Each sequence is its ids, which of them are rows, and the number of its document."""
-    context_length, skip_first = (int(manifest["spec"][name]) for name in ("context_length", "skip_first"))
-    size = int(manifest["files"][_TOKENS]["bytes"])
-    sequences = size // (_ID_BYTES * (context_length + 1) + context_length)
-    return TokenSet(sequences * (context_length - skip_first))
+def _rows_in(file: Path) -> int:
+    return int((read_loosely(file) or {})["rows"])

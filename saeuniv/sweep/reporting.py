@@ -51,6 +51,12 @@ def report_of(comparison: Comparison, control: Comparison | None, state: Invento
         token_unit="byte" if comparison.a.side.model.embedded else "token",
         max_fvu=(comparison.a.side.sae.max_fvu, comparison.b.side.sae.max_fvu),
         untrained=tuple(side.name for side in comparison.cell.sides if not side.model.is_trained),
+        control=comparison.cell.control.value if control else "none",
+        absent=tuple(
+            (f"{side.side.name} {layer}", why)
+            for side in (comparison.a, comparison.b)
+            for layer, why in sorted(side.absent.items())
+        ),
         eligibility=comparison.cell.eligibility,
         tokens=(comparison.a.held_out, comparison.b.held_out),
         made_from=_made_from(comparison),

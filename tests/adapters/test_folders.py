@@ -166,6 +166,14 @@ def test_a_folder_without_weights_or_tokenizer_is_refused(model, file, said):
     assert said in fault
 
 
+def test_a_slow_tokenizer_is_refused_with_the_way_out(model):
+    (model / "tokenizer.json").rename(model / "vocab.json")
+    (model / "spiece.model").write_bytes(b"")
+    (fault,) = _faults(_facts, model)
+    assert "expected a fast tokenizer (tokenizer.json), got a slow one (spiece.model, vocab.json)" in fault
+    assert "transformers.AutoTokenizer" in fault
+
+
 def test_pickled_weights_are_refused_with_the_way_out(model):
     (model / "model.safetensors").unlink()
     torch.save({}, model / "pytorch_model.bin")

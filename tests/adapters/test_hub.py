@@ -203,6 +203,15 @@ def test_a_model_without_safetensors_is_refused_before_anything_large_is_fetched
     assert folders.model_facts(HubModel(name=MODEL, untrained=True), key="a").n_layers == 2
 
 
+def test_a_slow_tokenizer_is_refused_with_the_way_out(hub):
+    files = {name: content for name, content in SINGLE.items() if name != "tokenizer.json"}
+    hub.add(MODEL, {**files, "vocab.json": b"{}"})
+    fault = _fault(folders.model_facts, HubModel(name=MODEL), key="a")
+    assert fault.startswith(
+        f"a.name={MODEL}: expected a fast tokenizer (tokenizer.json), got a slow one (vocab"
+    )
+
+
 def test_an_index_that_names_pickles_is_refused(hub):
     index = json.dumps({"weight_map": {"a": "pytorch_model-1.bin"}}).encode()
     hub.add(MODEL, {**SHARDED, "model.safetensors.index.json": index})

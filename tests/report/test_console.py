@@ -107,6 +107,19 @@ def test_the_table_is_readable_without_a_terminal_and_without_a_control(pair, ca
     console.cache_clear()
 
 
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        ("rerandomized_all", "untrained: the trained weights drawn anew by module type, embeddings too."),
+        ("untrained", ""),
+    ],
+)
+def test_what_the_control_is_made_of_is_said_where_it_is_not_initial_weights(pair, kind, said):
+    results = dataclasses.replace(pair[0], summary={**pair[0].summary, "control": kind})
+    text = " ".join(_text(results, pair[1]).split())
+    assert (said or "drawn anew") in text if said else "drawn anew" not in text and "untrained:" not in text
+
+
 def test_there_is_one_console():
     assert console() is console()
 

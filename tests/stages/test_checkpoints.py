@@ -83,6 +83,7 @@ def put_text(store: Store) -> None:
     with store.publish(TEXT) as folder:
         stream = np.random.default_rng(0).integers(0, 257, 2000).astype(np.int32)
         save_file({"stream": stream}, folder / "tokens.safetensors")
+        (folder / "text.json").write_text("{}")
 
 
 def put_model(store: Store, whole: Whole) -> None:

@@ -75,6 +75,8 @@ def report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Report:
         primary_metric="partial_correlation",
         token_unit="byte",
         untrained=(),
+        control="rerandomized",
+        absent=(("b 7", "no folder layers.7"),),
         max_fvu=(0.5, 0.5),
         eligibility=Eligibility(min_firings=10),
         tokens=(TOKENS, TOKENS),
@@ -118,7 +120,9 @@ def test_a_report_is_done_when_everything_is_written(report: Report) -> None:
     assert report.is_done()
     status = read_status(report.folder)
     assert (status["state"], status["task"]) == ("done", report.key)
-    assert load(report.folder).summary["headline"]["partial_correlation"]["layer_pairs"] == 4
+    summary = load(report.folder).summary
+    assert summary["headline"]["partial_correlation"]["layer_pairs"] == 4
+    assert (summary["control"], summary["layers_left_out"]) == ("rerandomized", {"b 7": "no folder layers.7"})
     (report.folder / "results" / "layer_pairs.csv").unlink()
     assert not report.is_done()
 

@@ -120,6 +120,7 @@ def test_conversations_of_the_hub_become_a_token_set_of_what_one_role_says(tmp_p
         f"d{i}" for i in range(8)
     }
     assert about["masked"]["chat_role"] > 0
+    assert about["rows"] == tokens.keep.sum()
     assert sum(about["masked"].values()) + tokens.keep.sum() == tokens.keep.size
     (line,) = [each for each in caplog.messages if "held-out documents" in each]
     assert f"from 4 of 4 held-out documents, {tokens.keep.sum()} rows; masked: first_positions " in line

@@ -90,4 +90,4 @@ def _write(folder: Path, output: Artifact) -> None:
         ids, keep = np.zeros((600, 128), dtype=np.int32), np.ones((600, 128), dtype=bool)
         keep[:, :4] = False
         save_file({"ids": ids, "keep": keep, "documents": documents}, folder / "tokens.safetensors")
-        (folder / "text.json").write_text(json.dumps({"sha256": "0" * 64}))
+        (folder / "text.json").write_text(json.dumps({"sha256": "0" * 64, "rows": int(keep.sum())}))

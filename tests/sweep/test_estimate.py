@@ -28,6 +28,7 @@ from tests.sweep.dummies import Dummy
 HELD_OUT = artifact(Kind.tokens, {"text": "t", "split": "held_out", "context_length": 9, "skip_first": 4})
 SEQUENCES = 50
 ROWS = SEQUENCES * (9 - 4)
+TEXT = json.dumps({"rows": ROWS})
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ def put(store: Store, what: Artifact, seconds: float, **files: int | str) -> Non
 
 
 def put_tokens(store: Store) -> None:
-    put(store, HELD_OUT, 0.001, tokens__safetensors=SEQUENCES * (4 * 10 + 9) + 30)
+    put(store, HELD_OUT, 0.001, tokens__safetensors=SEQUENCES * (4 * 10 + 9) + 30, text__json=TEXT)
 
 
 def put_latents(store: Store, of: Artifact, *shards: tuple[int, float, int]) -> None:
@@ -179,7 +180,7 @@ def test_models_take_so_long_per_token_or_none_where_they_are_not_trained(store:
 def test_making_tokens_is_guessed_as_its_time_is_not_recorded(store: Store) -> None:
     put_tokens(store)
     new = artifact(Kind.tokens, {"split": "held_out", "context_length": 9, "text": "new"})
-    assert of_one(store, new) == (5.0, SEQUENCES * 49 + 30, 1)
+    assert of_one(store, new) == (5.0, SEQUENCES * 49 + 30 + len(TEXT), 1)
 
 
 def test_what_is_damaged_or_of_another_version_teaches_nothing(store: Store) -> None:
@@ -258,7 +259,8 @@ def test_everything_that_a_plan_makes_is_told_apart(make_plan: Callable[..., Pla
     for each in made:
         spec: Mapping[str, object] = each.spec
         if each.kind is not Kind.latents:
-            put(store, artifact(each.kind, dict(spec)), 2.0, tokens__safetensors=SEQUENCES * (4 * 129 + 128))
+            size = SEQUENCES * (4 * 129 + 128)
+            put(store, artifact(each.kind, dict(spec)), 2.0, tokens__safetensors=size, text__json=TEXT)
     for each in made:
         if each.kind is Kind.latents:
             put_latents(store, each, (100, 2.0, 10))
