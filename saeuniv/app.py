@@ -1,9 +1,9 @@
 """The command line: preflight checks every cell, then Hydra runs them."""
 
-import importlib.metadata
 import logging
 import sys
 from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,7 @@ from omegaconf import DictConfig
 from saeuniv.alignments import ALIGNMENTS
 from saeuniv.config import Cell, Cluster, ConfigError, to_cell
 from saeuniv.config.config_yaml import config_text
+from saeuniv.config.help import help_page
 from saeuniv.config.registry import CONF_DIR, conf_dirs, register
 from saeuniv.metrics import METRICS
 
@@ -124,9 +125,15 @@ def _main(argv: Sequence[str]) -> int:
     from saeuniv.preflight.composer import read_command
 
     if "--version" in argv:
-        sys.stdout.write(f"saeuniv {importlib.metadata.version('saeuniv')}\n")
+        from saeuniv.store.manifest import git_commit
+
+        commit = git_commit()
+        sys.stdout.write(f"saeuniv {version('saeuniv')}{f' ({commit})' if commit else ''}\n")
         return DONE
     command = read_command(argv)
+    if command.help:
+        sys.stdout.write(help_page(conf_dirs(command.config_dir)))
+        return DONE
     register(ALIGNMENTS, METRICS, conf_dirs(command.config_dir))
     checked = preflight(argv)
     if checked.faults:

@@ -184,12 +184,13 @@ def test_showing_the_configuration_is_quick_and_writes_nothing(shell: Shell) -> 
     """Beside what a bare import of the libraries takes on the machine at that moment."""
     libraries = [sys.executable, "-c", "import hydra, numba, scipy.fft, scipy.sparse"]
     ratios = []
-    for _ in range(3):
+    done: list[subprocess.CompletedProcess[str]] = []
+    for _ in range(2):
         floor = _seconds(lambda: subprocess.run(libraries, check=True))
-        ratios.append(_seconds(lambda: shell.launch("--cfg", "job", "a=tiny_s2")) / floor)
-    done = shell.launch("--cfg", "job", "a=tiny_s2")
-    assert done.returncode == 0
-    assert "seed: 2" in done.stdout
+        taken = _seconds(lambda: done.append(shell.launch("--cfg", "job", "a=tiny_s2")))
+        ratios.append(taken / floor)
+    assert done[0].returncode == 0
+    assert "seed: 2" in done[0].stdout
     assert min(ratios) < 4
     assert list(shell.here.iterdir()) == []
 
@@ -250,7 +251,11 @@ def test_version_is_that_of_saeuniv(
     with pytest.raises(SystemExit) as ended:
         app.main()
     assert ended.value.code == 0
-    assert capsys.readouterr().out == f"saeuniv {importlib.metadata.version('saeuniv')}\n"
+    found = subprocess.run(
+        ["git", "-C", ROOT, "rev-parse", "HEAD"], capture_output=True, text=True, check=False
+    )
+    commit = f" ({found.stdout.strip()})" if found.returncode == 0 else ""
+    assert capsys.readouterr().out == f"saeuniv {importlib.metadata.version('saeuniv')}{commit}\n"
 
 
 def test_the_home_folder_may_be_written_as_a_tilde(

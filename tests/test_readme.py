@@ -30,7 +30,7 @@ COVERED = {
     "make demo": "tests/demo/test_demo.py::test_the_cold_run_is_within_its_cpu_time",
     "make test": CI,
     "make check": CI,
-    "make test-demo": CI,
+    "make test-demo": "tests/demo/test_demo.py::test_the_cold_run_is_within_its_cpu_time",
     "make test-slurm": CI,
     "make test-presets": "tests/presets/test_presets.py::test_a_preset_runs_from_the_hub_to_results",
     "make bench": "tests/test_benchmarks.py::test_a_bound_that_does_not_hold_ends_the_report_with_1",

@@ -1,4 +1,4 @@
-"""Registers with Hydra what conf/ builds on: schemas, the groups of the sides, resolvers, the help page."""
+"""Registers with Hydra what conf/ builds on: schemas, the groups of the sides, resolvers."""
 
 import copy
 import os
@@ -11,7 +11,6 @@ from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 
 from saeuniv.config import dictionaries, models, settings, text, trained
 from saeuniv.config.cell import sweep_name
-from saeuniv.config.help import help_page
 from saeuniv.config.inspection import inspect
 from saeuniv.config.launcher import JOB_STAGES, Launcher
 
@@ -56,7 +55,7 @@ def register(
     options = tuple(
         (alias, name) for alias, group in ALIASES.items() for name in option_names(conf_dirs, group)
     )
-    _register(tuple(alignments), tuple(metrics), options, tuple(conf_dirs))
+    _register(tuple(alignments), tuple(metrics), options)
 
 
 @cache
@@ -64,7 +63,6 @@ def _register(
     alignments: tuple[type[settings.Alignment], ...],
     metrics: tuple[type[settings.Metric], ...],
     aliases: tuple[tuple[str, str], ...],
-    conf_dirs: tuple[Path, ...],
 ) -> None:
     """Cached, as Hydra's store is of the process, and takes .1 s to fill."""
     store = ConfigStore.instance().store
@@ -80,7 +78,6 @@ def _register(
             store(group=f"schema/{group}", name=name, node=schema)
     for alias, name in aliases:
         store(group=alias, name=name, node={"defaults": [{f"/{ALIASES[alias]}@_here_": name}]})
-    store(group="hydra/help", name="saeuniv", node=help_page(conf_dirs))
     OmegaConf.register_new_resolver("saeuniv.comparison", _comparison, replace=True)
     # Cached by its written arguments: Hydra hands the cache of a sweep to its cells, whose own overrides
     # differ, so that their folder is the sweep's.

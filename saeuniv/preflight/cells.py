@@ -74,10 +74,10 @@ class _Found(NamedTuple):
 def preflight(argv: Sequence[str]) -> Preflight:
     """Compose and check every cell that the command line `argv` asks for; nothing is written.
 
-    A command that only shows something (--cfg, --help ...) has no cells and no faults: Hydra answers it.
+    A command that only shows something (--cfg, --info ...) has no cells and no faults: Hydra answers it.
     """
     command = read_command(argv)
-    if command.shows:
+    if command.help or command.shows:
         return Preflight((), ())
     if faults := tuple(_folder_faults(command)):
         return Preflight((), faults)

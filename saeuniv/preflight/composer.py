@@ -41,8 +41,11 @@ class Command(NamedTuple):
     multirun: bool
     """-m was given; hydra.mode may ask for a sweep as well."""
 
+    help: bool
+    """It asks for our page (--help)."""
+
     shows: bool
-    """It only shows something (--cfg, --help, --info, completion): Hydra answers it alone."""
+    """It only shows something else (--cfg, --info, completion): Hydra answers it alone."""
 
     config_name: str
     config_dir: Path | None
@@ -99,12 +102,11 @@ class Composed(NamedTuple):
 def read_command(argv: Sequence[str]) -> Command:
     """The command line as Hydra reads it; a wrong flag ends the program with a message and exit code 2."""
     args = get_args_parser().parse_args(list(argv))
-    shows = any(
-        (args.help, args.hydra_help, args.cfg, args.info, args.shell_completion, args.experimental_rerun)
-    )
+    shows = any((args.hydra_help, args.cfg, args.info, args.shell_completion, args.experimental_rerun))
     return Command(
         overrides=tuple(args.overrides),
         multirun=bool(args.multirun),
+        help=bool(args.help),
         shows=shows,
         config_name=args.config_name or "config",
         config_dir=Path(args.config_dir) if args.config_dir else None,

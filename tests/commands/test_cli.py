@@ -96,7 +96,7 @@ def test_the_page_of_help_names_every_command_and_the_launchers(tmp_path: Path) 
     site = tmp_path / "hydra" / "launcher"
     site.mkdir(parents=True)
     (site / "ours.yaml").touch()
-    page = help_page((CONF_DIR, tmp_path))["template"]
+    page = help_page((CONF_DIR, tmp_path))
     lines = page.splitlines()
     for name, meaning in COMMANDS.items():
         assert f"  {name:<16}{meaning}" in lines

@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+import pytest
+
 from tests.pipeline.conftest import Desk, Trained, contents
 
 KINDS = ("models", "dictionaries", "latents", "matches", "scores")
@@ -52,6 +54,7 @@ def test_a_flipped_byte_in_every_kind_is_found_and_the_artifact_made_again(
     assert_found_and_made_again(desk, trained, {each: flip_a_byte(each).name for each in folders})
 
 
+@pytest.mark.presets
 def test_a_damaged_token_set_and_a_damaged_manifest_are_found(desk: Desk, trained: Trained) -> None:
     (held_out,) = artifacts(desk.store, "tokens", "held_out")
     score = artifacts(desk.store, "scores")[0]

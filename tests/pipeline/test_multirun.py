@@ -93,6 +93,7 @@ def other_tokenizer(desk: Desk, trained: Trained) -> Path:
     return desk.here
 
 
+@pytest.mark.presets
 def test_models_of_different_tokenizers_are_compared_at_ends_of_words_or_refused(
     desk: Desk, other_tokenizer: Path
 ) -> None:

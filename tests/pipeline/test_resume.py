@@ -52,6 +52,7 @@ def test_a_run_killed_while_it_publishes_ends_with_the_same_bytes(
     assert has_ended_like(encoded_desk, unbroken)
 
 
+@pytest.mark.presets
 def test_a_run_killed_at_every_earlier_stage_ends_with_the_same_bytes(
     empty_desk: Desk, trained: Trained
 ) -> None:
@@ -147,6 +148,7 @@ def group_is_gone(group: int) -> bool:
     return False
 
 
+@pytest.mark.presets
 def test_shards_that_several_tasks_share_are_those_of_one(desk: Desk, trained: Trained) -> None:
     for kind in ("latents", "matches", "scores"):
         shutil.rmtree(desk.store / kind)
