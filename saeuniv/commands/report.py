@@ -4,19 +4,17 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from saeuniv.commands.found import RESULTS, comparisons_in, has_results, result_folder
 from saeuniv.commands.shell import DONE, FAILED, parser, say
-from saeuniv.commands.sweeps import MULTIRUN, sweep_names
-from saeuniv.config import ConfigError
 from saeuniv.config.config_yaml import control_config_text
 from saeuniv.report.console import console, summary_table
 from saeuniv.report.figures import heatmaps
 from saeuniv.report.meaning import meaning
 from saeuniv.results import Results, load
 from saeuniv.stages.sweep import TABLE, SummariseSweep
-from saeuniv.sweep.record import read_record
 from saeuniv.sweep.run import show_pairs
 
-_RESULTS, _TABLE, _CONFIG = "results", "layer_pairs.csv", "config.yaml"
+_CONFIG = "config.yaml"
 
 
 def main(argv: Sequence[str]) -> int:
@@ -29,44 +27,15 @@ def main(argv: Sequence[str]) -> int:
         "report", "Write figures and tables of a sweep or a comparison again, from its results."
     )
     arguments.add_argument("folder", metavar="DIR", help="of a sweep or a comparison; or the name of a sweep")
-    folder = _folder(arguments.parse_args(argv).folder)
-    if _has_results(folder):
+    folder = result_folder(arguments.parse_args(argv).folder)
+    if has_results(folder):
         return DONE if _report(folder, show=True) else FAILED
-    comparisons = _comparisons(folder)
-    if not any(map(_has_results, comparisons)):
-        raise ConfigError(
-            f"{folder}: expected the folder of a sweep or of a comparison, found no results in it. "
-            f"Folders are multirun/<sweep>/<comparison>."
-        )
-    found = [_report(each, show=False) for each in comparisons if _has_results(each)]
+    comparisons = comparisons_in(folder)
+    found = [_report(each, show=False) for each in comparisons if has_results(each)]
     show_pairs([each for each in found if each is not None])
     SummariseSweep(folder, (), (), 1.0, folder, tuple(comparisons), ())(lambda done, total: None)
     say(f"sweep: {folder / TABLE}")
     return DONE if all(found) else FAILED
-
-
-def _folder(text: str) -> Path:
-    for folder in (Path(text), MULTIRUN / text):
-        if folder.is_dir():
-            # As written down by others, where results/ of a comparison is named.
-            return folder.parent if folder.name == _RESULTS and (folder / _TABLE).is_file() else folder
-    names = ", ".join(sweep_names()) or "none"
-    raise ConfigError(
-        f"{text}: expected the folder of a sweep or of a comparison, found no such folder. "
-        f"Sweeps below {MULTIRUN.absolute()}: {names}."
-    )
-
-
-def _has_results(folder: Path) -> bool:
-    return (folder / _RESULTS / _TABLE).is_file()
-
-
-def _comparisons(folder: Path) -> list[Path]:
-    """The sweep's comparisons, also those without results: they have a row that says so."""
-    record = read_record(folder)
-    # As the sweep has them; it may have been moved since.
-    recorded = [folder / Path(each).name for each in record.comparisons] if record else []
-    return list(dict.fromkeys([*recorded, *sorted(path.parent for path in folder.glob(f"*/{_RESULTS}"))]))
 
 
 def _report(folder: Path, *, show: bool) -> Results | None:
@@ -77,11 +46,11 @@ def _report(folder: Path, *, show: bool) -> Results | None:
     except ValueError as error:
         sys.stderr.write(f"{error}\n")
         return None
-    heatmaps(results, folder / _RESULTS)
+    heatmaps(results, folder / RESULTS)
     if show or results.summary.get("job_type") != "control":
         console().print(summary_table(results, control))
         say(meaning(results, control))
-        say(f"comparison: {folder / _RESULTS}")
+        say(f"comparison: {folder / RESULTS}")
     return results
 
 
@@ -90,7 +59,7 @@ def _control(folder: Path, results: Results) -> Results | None:
     if all(row.control is None for row in results.rows):
         return None
     wanted = _settings(control_config_text(results.config))
-    for path in folder.absolute().parent.glob(f"*/{_RESULTS}/{_CONFIG}"):
+    for path in folder.absolute().parent.glob(f"*/{RESULTS}/{_CONFIG}"):
         if _settings(path.read_text(encoding="utf-8")) == wanted:
             return load(path.parent)
     return None

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 import numpy as np
 from jaxtyping import Bool, Float
 
+from saeuniv.report.drawing import save, style
 from saeuniv.report.numbers import number
 from saeuniv.results import CONTROL_NOT_COMPUTED, NOT_COMPUTED, REASONS, Results
 
@@ -28,7 +29,6 @@ _SIGNIFICANT_Q = 0.05
 _HATCHES = ("////", "\\\\\\\\", "xxxx", "....", "++++", "oo")
 _CONTROL = "untrained control"
 _GREY, _HATCH_GREY = "#d9d9d9", "#8a8a8a"
-_DPI = 150
 
 
 class Panel(NamedTuple):
@@ -53,19 +53,9 @@ def heatmaps(results: Results, folder: Path) -> None:
     Raises:
         OSError: where the folder cannot be written.
     """
-    import matplotlib
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
-    style = matplotlib.rc_context(
-        {"font.family": "DejaVu Sans", "axes.linewidth": 0.6, "hatch.linewidth": 0.6}
-    )
-    with style:
+    with style():
         for metric in results.metrics:
-            figure = _draw(results, metric)
-            FigureCanvasAgg(figure)
-            # Without metadata the bytes do not depend on the version of the library's name tag.
-            path = folder / f"heatmap_{metric}.png"
-            figure.savefig(path, dpi=_DPI, bbox_inches="tight", metadata={"Software": None})
+            save(heatmap(results, metric), folder, f"heatmap_{metric}", ("png",))
 
 
 def panels(results: Results, metric: str) -> tuple[Panel, ...]:
@@ -98,7 +88,8 @@ def _range(*matrices: Float[np.ndarray, "layers_a layers_b"]) -> tuple[float, fl
     return (low, high) if high > low else (low - 0.5, high + 0.5)
 
 
-def _draw(results: Results, metric: str) -> "Figure":
+def heatmap(results: Results, metric: str) -> "Figure":
+    """The panels of one metric."""
     from matplotlib.figure import Figure
 
     shown = panels(results, metric)
