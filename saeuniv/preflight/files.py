@@ -1,6 +1,6 @@
 """Checks a cell against the files it names, without torch: depths, widths, dictionaries, text, store."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
 from saeuniv.adapters.chat import chosen_template
@@ -30,6 +30,7 @@ from saeuniv.store import check_writable
 from saeuniv.sweep.tokenizers import tokenizer_faults
 
 Layers = tuple[tuple[int, ...], ...]
+Pairs = tuple[tuple[tuple[int, ...], tuple[int, ...]], ...]
 Known = TypeVar("Known")
 
 
@@ -49,11 +50,15 @@ class FileChecks:
         faults: list[str] = []
         sides = [self._side(cell, side, unset, faults) for side in cell.sides]
         (facts_a, layers_a), (facts_b, layers_b) = sides
-        if facts_a and facts_b:
-            faults += tokenizer_faults(cell, facts_a.tokenizer, facts_b.tokenizer)
+        pairs: Pairs | None = None
         if facts_a and facts_b and layers_a and layers_b:
             depths = {"n_layers_a": facts_a.n_layers, "n_layers_b": facts_b.n_layers}
-            _caught(faults, lambda: select_pairs(cell.pairs, layers_a, layers_b, **depths))
+            pairs = _caught(faults, lambda: select_pairs(cell.pairs, layers_a, layers_b, **depths))
+        for place, (side, (facts, layers)) in enumerate(zip(cell.sides, sides, strict=True)):
+            read = [pair[place] for pair in pairs] if pairs else layers
+            self._check_dictionaries(cell, side, facts, read, unset, faults)
+        if facts_a and facts_b:
+            faults += tokenizer_faults(cell, facts_a.tokenizer, facts_b.tokenizer)
         if isinstance(cell.data, FileData) and "data" not in unset:
             data = cell.data
             faults += self._once(f"text {data!r}", lambda: text_faults(data))
@@ -78,14 +83,24 @@ class FileChecks:
         if facts is None:
             return None, None
         _caught(faults, lambda: facts.computes_in(model.dtype, device="cpu", key=name))
-        key = "sae" if cell.a.sae == cell.b.sae else f"sae_{name}"
-        layers = _caught(faults, lambda: self._layers(side, facts, unset, key))
+        return facts, _caught(faults, lambda: self._layers(side, facts, unset, _key(cell, side)))
+
+    def _check_dictionaries(
+        self,
+        cell: Cell,
+        side: Side,
+        facts: ModelFacts | None,
+        layers: Iterable[tuple[int, ...]] | None,
+        unset: frozenset[str],
+        faults: list[str],
+    ) -> None:
+        """Of these layers, which may be fewer than are selected: those of no pair are never read."""
         published = not isinstance(side.sae, TrainedSae)
-        if unset & {"sae", f"sae_{name}"} or (layers is None and published):
-            return facts, layers
+        if facts is None or unset & {"sae", f"sae_{side.name}"} or (layers is None and published):
+            return
         wanted = sorted({layer for group in layers or () for layer in group})
+        key = _key(cell, side)
         _caught(faults, lambda: self._dictionaries(cell.alignment, side, facts, wanted, key))
-        return facts, layers
 
     def _facts(self, side: Side) -> ModelFacts:
         label = f"model {side.name} {side.model!r}"
@@ -155,6 +170,11 @@ class FileChecks:
         if isinstance(known, ConfigError):
             raise known
         return known
+
+
+def _key(cell: Cell, side: Side) -> str:
+    """How messages name the dictionaries of a side."""
+    return "sae" if cell.a.sae == cell.b.sae else f"sae_{side.name}"
 
 
 def _training_faults(sae: TrainedSae, n_latents: int, key: str) -> Iterator[str]:
