@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
-from jaxtyping import Bool
+from jaxtyping import Bool, Int
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
@@ -106,14 +106,52 @@ def read_latents(store: Store, reference: LatentsReference, n_shards: int) -> St
     )
 
 
-def read_high_norm(store: Store, reference: LatentsReference, n_shards: int) -> Bool[np.ndarray, " rows"]:
+def read_columns(
+    store: Store,
+    layer: tuple[Artifact, ...],
+    n_shards: int,
+    chosen: Int[np.ndarray, " chosen"] | None = None,
+) -> sp.csc_array:
+    """Some latents of a layer on all stored rows, `rows x chosen`, float32; shard by shard, each read once.
+
+    Memory: what is chosen, and one shard. Latents of a group of layers read as one are numbered on.
+
+    Args:
+        store: where they are.
+        layer: the latents of the layer, or of each layer of a group.
+        n_shards: as `shard_cuts` of the token set has them.
+        chosen: numbers of the latents; None: all.
+
+    Raises:
+        ArtifactError: a shard is missing or damaged.
+    """
+    parts: list[sp.csr_array] = []
+    for shard in range(n_shards):
+        folders = [store.open(replace(each, shard=shard)) for each in layer]
+        part = sp.csr_array(sp.hstack([_shard_latents(folder) for folder in folders], format="csr"))
+        parts.append(part if chosen is None else sp.csr_array(part[:, chosen]))
+    columns = sp.csc_array(sp.vstack(parts, format="csc"))
+    columns.sort_indices()
+    return columns
+
+
+def _shard_latents(folder: Path) -> sp.csr_array:
+    arrays = load_file(folder / _TENSORS)
+    indptr = np.concatenate([[0], np.cumsum(arrays["counts"], dtype=np.int64)])
+    width = json.loads((folder / _QUALITY).read_text())["width"]
+    indices = arrays["indices"].astype(np.int32)
+    return sp.csr_array((arrays["values"], indices, indptr), shape=(len(indptr) - 1, width))
+
+
+def read_high_norm(store: Store, latents: Artifact, n_shards: int) -> Bool[np.ndarray, " rows"]:
     """Rows whose norm is far above the median in the middle of the model; equal for all its hookpoints.
 
     Raises:
         ArtifactError: a shard is missing or damaged.
     """
     found: list[np.ndarray] = []
-    for folder in _folders(store, reference, n_shards):
+    for shard in range(n_shards):
+        folder = store.open(replace(latents, shard=shard))
         about = json.loads((folder / _QUALITY).read_text())
         mask = np.zeros(about["rows"] + about["high_norm_rows"], dtype=bool)
         with safe_open(folder / _TENSORS, framework="numpy") as tensors:

@@ -18,7 +18,7 @@ from saeuniv.stages.latents import read_high_norm, read_latents, shard_cuts
 from saeuniv.stages.scores import LayerQuality
 from saeuniv.stages.task import LatentsReference
 from saeuniv.stages.tokens import joint_groups, read_held_out
-from saeuniv.store import Store
+from saeuniv.store import Artifact, Store
 
 Layer = tuple[LatentsReference, ...]
 """A layer, or a group of layers read as one."""
@@ -57,6 +57,15 @@ class _KeptLayers:
 _layers = _KeptLayers()
 
 
+class ChosenRows(NamedTuple):
+    """The rows that are compared on, in two halves."""
+
+    rows: Int[np.ndarray, " kept"]
+    """Among those that latents are stored of."""
+
+    halves: tuple[Half, Half]
+
+
 class ComparedRows(NamedTuple):
     """The rows that all layer pairs of two models share, and the draws on them."""
 
@@ -91,21 +100,32 @@ def rows_of(
 def _compared_rows(
     store: Store, a: LatentsReference, b: LatentsReference, choice: RowChoice, settings: DrawSettings
 ) -> ComparedRows:
-    held_out = read_held_out(store, a.tokens)
+    chosen = choose_rows(store, (a.tokens, b.tokens), (a.artifact, b.artifact), choice)
+    return ComparedRows(None, chosen.rows, chosen.halves, make_draws(chosen.halves, settings))
+
+
+def choose_rows(
+    store: Store, tokens: tuple[Artifact, Artifact], latents: tuple[Artifact, Artifact], choice: RowChoice
+) -> ChosenRows:
+    """The rows that latents of two models are compared on, without draws; `latents` are any of each model.
+
+    Raises:
+        ValueError: there are fewer rows than asked for.
+    """
+    held_out = read_held_out(store, tokens[0])
     groups = held_out.groups()
-    if b.tokens != a.tokens:
+    if tokens[1] != tokens[0]:
         # Either model's current token is to be held fixed.
-        groups = joint_groups(groups, read_held_out(store, b.tokens).groups())
+        groups = joint_groups(groups, read_held_out(store, tokens[1]).groups())
     masked = np.zeros(int(held_out.keep.sum()), dtype=bool)
     if choice.mask_high_norm:
         n_shards = len(shard_cuts(held_out))
-        for side in (a, b):
+        for side in latents:
             masked |= read_high_norm(store, side, n_shards)
     chosen = select_rows(held_out.keep, held_out.documents, masked, n_rows=choice.n_tokens)
     groups = {name: labels[chosen.rows] for name, labels in groups.items()}
     documents = held_out.row_documents[chosen.rows]
-    halves = make_halves(documents, groups, positions=chosen.positions)
-    return ComparedRows(None, chosen.rows, halves, make_draws(halves, settings))
+    return ChosenRows(chosen.rows, make_halves(documents, groups, positions=chosen.positions))
 
 
 def prepared_layer(

@@ -207,6 +207,11 @@ def read_held_out(store: Store, tokens: Artifact) -> HeldOut:
     return HeldOut(arrays["ids"], arrays["keep"], arrays["documents"].astype(np.int64))
 
 
+def document_names(store: Store, tokens: Artifact) -> tuple[str, ...]:
+    """The names of the documents of a token set, verified."""
+    return tuple(json.loads((store.open(tokens) / _TEXT).read_text())["documents"])
+
+
 def read_stream(store: Store, tokens: Artifact) -> Int[np.ndarray, " tokens"]:
     """The training stream, verified."""
     return load_file(store.open(tokens) / _TENSORS)["stream"]

@@ -86,7 +86,7 @@ def test_shards_are_read_back_as_one(reference: LatentsReference, tmp_path: Path
         with store.publish(output) as folder:
             save_shard(folder, [latents], ShardQuality(fit, apart, high, loss), 6)
     read = read_latents(store, reference, 2)
-    kept = ~read_high_norm(store, reference, 2)
+    kept = ~read_high_norm(store, reference.artifact, 2)
     assert np.flatnonzero(~kept).tolist() == [0, 5]
     np.testing.assert_array_equal(read.latents.toarray()[kept], dense)
     assert read.fvu_high_norm == 1.0 / 8.0

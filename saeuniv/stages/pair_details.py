@@ -1,0 +1,215 @@
+"""What is shown of a layer pair beside its numbers: matches, text that latents fire on, histograms."""
+
+from pathlib import Path
+
+import numpy as np
+import scipy.sparse as sp
+from jaxtyping import Float, Int
+
+from saeuniv.stages.contexts import Context, Text, Window, top_rows
+from saeuniv.stages.kept_layers import KeptLayers
+from saeuniv.stages.pair_matches import MatchedLayers, PairMatches
+from saeuniv.stages.stored import StoredComparison, stored_comparison
+from saeuniv.stages.tokenizer_files import token_bytes
+from saeuniv.stages.tokens import document_names
+from saeuniv.store import Artifact
+
+KEPT_BYTES = 1 << 30
+"""Of layers that stay in memory for the next pairs."""
+
+# A histogram of more values looks the same.
+_MOST_VALUES = 2000
+_DIGITS = 6
+
+
+class PairDetails:
+    """Matches, contexts and histograms of the layer pairs of one comparison; no model runs.
+
+    Layers are read once for all their pairs as long as `kept_bytes` allow: ask row by row of the matrix.
+    """
+
+    def __init__(self, stored: StoredComparison, *, kept_bytes: int = KEPT_BYTES) -> None:
+        """Look at the artifacts that the results of `stored` rest on."""
+        self.stored = stored
+        self._layers = KeptLayers(stored, kept_bytes=kept_bytes)
+        self._texts: dict[str, Text] = {}
+        self._matches: tuple[tuple[str, str], MatchedLayers, PairMatches] | None = None
+
+    def matches(self, layer_a: int | str, layer_b: int | str) -> PairMatches:
+        """The matches of a layer pair, the largest correlation first.
+
+        Raises:
+            ValueError: a layer that is not among these results, or a pair that was not compared.
+            ArtifactError: the store lacks what is needed; the message says what makes it again.
+        """
+        return self._matched(layer_a, layer_b)[1]
+
+    def null_correlations(self, layer_a: int | str, layer_b: int | str) -> Float[np.ndarray, " matches"]:
+        """The held-out r of the same pairs under one document shift; see `MatchedLayers.shifted`."""
+        matched, matches = self._matched(layer_a, layer_b)
+        return matched.shifted(matches)
+
+    def contexts(
+        self, layer_a: int | str, layer_b: int | str, match: int, *, n_contexts: int, window: Window
+    ) -> tuple[Context, ...]:
+        """Text at the peaks of the latent of A, then at those of the latent of B, of one match.
+
+        Each list has at most `n_contexts`, one a document, the largest activation first. Peaks are among the
+        rows compared on; the activations of both latents are those on the same rows. Models with tokenizers
+        of their own have rows where ends of words meet, and each context the tokens of its own side.
+
+        Raises:
+            IndexError: there are not so many matches.
+        """
+        matched, matches = self._matched(layer_a, layer_b)
+        if not 0 <= match < len(matches.latent_a):
+            raise IndexError(
+                f"match={match}: expected one of the {len(matches.latent_a)} matches of layer pair "
+                f"({layer_a}, {layer_b}), the first of them 0, got another."
+            )
+        pair = matched.pair
+        a = sp.csc_array(matched.a.columns[:, [int(matches.place_a[match])]])
+        b = sp.csc_array(matched.b.columns[:, [int(matches.place_b[match])]])
+        compared = self._layers.rows(pair).rows
+        found: list[Context] = []
+        for of, layer, latent in (("a", pair.a, a), ("b", pair.b, b)):
+            text = self._text(layer)
+            for row in _peaks(latent, compared, text, n=n_contexts):
+                found.append(text.context(row, window, of=of, a=a, b=b))
+        return tuple(found)
+
+    def latent_contexts(
+        self,
+        side: str,
+        layer_a: int | str,
+        layer_b: int | str,
+        latents: Int[np.ndarray, " latents"],
+        *,
+        n_contexts: int,
+        window: Window,
+    ) -> tuple[tuple[Context, ...], ...]:
+        """Text at the peaks of any latents of one side's layer, compared or not; the layer is read once.
+
+        Raises:
+            ValueError: latents that the dictionary does not have.
+        """
+        with self.stored.explained():
+            pair = self.stored.pair(layer_a, layer_b)
+            layer = pair.a if side == "a" else pair.b
+            columns = self._layers.columns(layer, latents)
+            compared, text = self._layers.rows(pair).rows, self._text(layer)
+        found: list[tuple[Context, ...]] = []
+        for place in range(len(latents)):
+            latent = sp.csc_array(columns[:, [place]])
+            given = {"a": latent if side == "a" else None, "b": latent if side == "b" else None}
+            rows = _peaks(latent, compared, text, n=n_contexts)
+            found.append(tuple(text.context(row, window, of=side, **given) for row in rows))
+        return tuple(found)
+
+    def details(
+        self,
+        layer_a: int | str,
+        layer_b: int | str,
+        *,
+        n_matches: int,
+        n_contexts: int,
+        before: int,
+        after: int,
+    ) -> dict[str, object]:
+        """The best matches of a layer pair, their contexts and both histograms, as JSON values.
+
+        `{"alignment": str, "condition": str, "n_matches": int, "matches": [{"a", "b", "r", "r_held_out",
+        "rate_a", "rate_b", "direction", "contexts": [{"document", "of", "peak", "tokens", "a", "b"}]}],
+        "histogram": {"matched": [r], "null": [r]}}`. Activations are 0.0 where a position is no row.
+        Histograms hold the held-out r of all matches, ascending, and that of the same pairs under one
+        document shift (empty where documents are too few); of more than 2,000 matches, as many quantiles.
+        """
+        matches = self.matches(layer_a, layer_b)
+        window = Window(before, after)
+        return {
+            "alignment": matches.alignment,
+            "condition": matches.condition,
+            "n_matches": len(matches.latent_a),
+            "matches": [
+                {
+                    "a": int(matches.latent_a[match]),
+                    "b": int(matches.latent_b[match]),
+                    "r": float(matches.r[match]),
+                    "r_held_out": float(matches.r_held_out[match]),
+                    "rate_a": float(matches.rate_a[match]),
+                    "rate_b": float(matches.rate_b[match]),
+                    "direction": matches.direction[match],
+                    "contexts": [
+                        _plain(each)
+                        for each in self.contexts(
+                            layer_a, layer_b, match, n_contexts=n_contexts, window=window
+                        )
+                    ],
+                }
+                for match in range(min(n_matches, len(matches.latent_a)))
+            ],
+            "histogram": {
+                "matched": _quantiles(matches.r_held_out),
+                "null": _quantiles(self.null_correlations(layer_a, layer_b)),
+            },
+        }
+
+    def _matched(self, layer_a: int | str, layer_b: int | str) -> tuple[MatchedLayers, PairMatches]:
+        """The last pair is kept: its matches, contexts and null are asked for one after another."""
+        labels = self.stored.layers(layer_a, layer_b)
+        if self._matches is None or self._matches[0] != labels:
+            with self.stored.explained():
+                pair = self.stored.pair(*labels)
+                matched = MatchedLayers(self.stored.store, pair, *self._layers.of(pair))
+                self._matches = labels, matched, matched.matches()
+        return self._matches[1:]
+
+    def _text(self, layer: tuple[Artifact, ...]) -> Text:
+        tokens = self.stored.tokens(layer)
+        if tokens.path not in self._texts:
+            names = document_names(self.stored.store, tokens)
+            read = token_bytes(self.stored, tokens)
+            self._texts[tokens.path] = Text(self._layers.held_out(layer), names, read)
+        return self._texts[tokens.path]
+
+
+def pair_details(
+    results_folder: str | Path,
+    layer_a: int | str,
+    layer_b: int | str,
+    *,
+    n_matches: int,
+    n_contexts: int,
+    before: int,
+    after: int,
+    store: str | Path | None = None,
+) -> dict[str, object]:
+    """`PairDetails.details` of one layer pair; keep a `PairDetails` for many, which reads layers once."""
+    details = PairDetails(stored_comparison(results_folder, store))
+    return details.details(
+        layer_a, layer_b, n_matches=n_matches, n_contexts=n_contexts, before=before, after=after
+    )
+
+
+def _peaks(latent: sp.csc_array, compared: Int[np.ndarray, " compared"], text: Text, *, n: int) -> list[int]:
+    """The rows of the largest activations of a latent (`rows x 1`), among those compared on."""
+    rows = latent.indices.astype(np.int64)
+    place = np.minimum(np.searchsorted(compared, rows), len(compared) - 1)
+    there = compared[place] == rows
+    rows, values = rows[there], latent.data[there].astype(np.float64)
+    return top_rows(rows, values, text.row_documents[rows], n=n).tolist()
+
+
+def _plain(context: Context) -> dict[str, object]:
+    """JSON values of a context; JSON has no NaN."""
+    fields: dict[str, object] = {**context._asdict(), "tokens": list(context.tokens)}
+    for side in ("a", "b"):
+        fields[side] = [round(float(each), _DIGITS) for each in np.nan_to_num(getattr(context, side))]
+    return fields
+
+
+def _quantiles(values: Float[np.ndarray, " values"]) -> list[float]:
+    ascending = np.sort(values)
+    if len(ascending) > _MOST_VALUES:
+        ascending = ascending[np.linspace(0, len(ascending) - 1, _MOST_VALUES).round().astype(int)]
+    return [round(float(each), _DIGITS) for each in ascending]
