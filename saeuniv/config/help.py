@@ -12,6 +12,7 @@ COMMANDS = {
     "cancel": "cancel the jobs of a sweep",
     "retry": "ask for a sweep again: what failed is done again, what lives is attached to",
     "report": "figures and tables of a sweep or a comparison again, from its results",
+    "compare": "how the comparisons of one sweep differ from those of another, with paired intervals",
     "figure": "heatmaps, depth curves, layer paths and curves against tokens, as PDF, SVG and PNG",
     "inspect": "which dictionaries a folder or hub repository has, and how they fit a model",
     "store": "what the store holds (du), and what of it may go (gc)",

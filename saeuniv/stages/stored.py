@@ -127,6 +127,35 @@ class StoredComparison:
             if folder == kind.value:
                 yield Artifact(kind, key, {})
 
+    def scores(self, metric: str) -> Mapping[tuple[str, str], Artifact]:
+        """The scores of a metric, by layer pair.
+
+        Raises:
+            ArtifactError: the store lacks what names them.
+        """
+        return self._scores.get(metric, {})
+
+    def compared_on(self) -> tuple[object, ...] | None:
+        """The token sets and the rows that the comparison was made on: equal where both are the same.
+
+        None where the results name nothing that is stored.
+
+        Raises:
+            ArtifactError: the store lacks what they name.
+        """
+        first = next(iter(self._pairs.values()), None)
+        return first and (self.tokens(first.a).path, self.tokens(first.b).path, first.rows)
+
+    @cached_property
+    def _scores(self) -> dict[str, dict[tuple[str, str], Artifact]]:
+        found: dict[str, dict[tuple[str, str], Artifact]] = {}
+        for artifact in self.named(Kind.scores):
+            spec = self.spec(artifact)
+            a, b = (tuple(Artifact(Kind.latents, key, {}) for key in spec[side]) for side in "ab")
+            labels = (self._layer_label(a), self._layer_label(b))
+            found.setdefault(str(spec["method"]["metric"]["name"]), {})[labels] = artifact
+        return found
+
     @cached_property
     def _pairs(self) -> dict[tuple[str, str], StoredPair]:
         """Every layer pair by its labels: from matches, and from scores where none asked for matches."""

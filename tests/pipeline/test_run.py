@@ -14,6 +14,8 @@ import yaml
 from saeuniv.preflight import preflight
 from saeuniv.report.meaning import meaning
 from saeuniv.results import REASONS
+from saeuniv.stages.differences import differences, matched
+from saeuniv.stages.stored import stored_comparison
 from saeuniv.store import Store
 from tests.pipeline.conftest import SECRET, SMALL, Desk, Trained, contents, read_status, recorded
 from tests.tracking.conftest import OfflineRun
@@ -244,3 +246,22 @@ def test_comparing_and_reporting_need_no_torch(encoded_desk: Desk) -> None:
     done = encoded_desk.python("-c", code, *SMALL, "tracking=off", "resources.processes=1", "layers.b=0")
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == "heavy: []"
+
+
+def test_a_comparison_against_its_control_has_the_intervals_that_its_table_has(trained: Trained) -> None:
+    comparison, control = (stored_comparison(each, trained.desk.store) for each in trained.folders)
+    found = differences(control, comparison)
+    rows = {(r.metric, r.layer_a, r.layer_b): r for r in comparison.results.rows if r.direction == "both"}
+    intervals = 0
+    for each in found:
+        row = rows[each.metric, each.layer_a, each.layer_b]
+        assert (each.difference, each.ci_low, each.ci_high) == (
+            pytest.approx(row.diff_control),
+            pytest.approx(row.diff_ci_low),
+            pytest.approx(row.diff_ci_high),
+        )
+        intervals += each.ci_low is not None
+    assert intervals >= 16
+    assert set(matched([control], [comparison]).differing) == {
+        *("a.untrained", "b.untrained", "control.kind", "model_a", "model_b")
+    }

@@ -1,0 +1,95 @@
+"""`saeuniv compare SWEEP SWEEP`: how the comparisons of one sweep differ from those of another."""
+
+import csv
+import dataclasses
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from saeuniv.commands.found import comparisons_in, has_results, result_folder
+from saeuniv.commands.shell import DONE, parser, say
+from saeuniv.commands.sweeps import MULTIRUN
+from saeuniv.report.differences import DifferenceMap, difference_map, difference_page
+from saeuniv.report.drawing import save, style
+from saeuniv.stages.differences import Difference, MatchedSweeps, differences, matched
+from saeuniv.stages.stored import StoredComparison, stored_comparison
+from saeuniv.store.text import write_text
+
+TABLE, PAGE = "differences.csv", "differences.html"
+
+
+def main(argv: Sequence[str]) -> int:
+    """Write a table, maps and one page of the differences.
+
+    Raises:
+        ConfigError: no results, or comparisons that cannot be put in pairs.
+    """
+    arguments = parser("compare", "How the comparisons of one sweep differ from those of another.")
+    arguments.add_argument(
+        "one", metavar="SWEEP", help="name or folder of a sweep, or folder of a comparison"
+    )
+    arguments.add_argument("other", metavar="SWEEP", help="the second, from which the first is subtracted")
+    arguments.add_argument("--out", type=Path, help="folder to write to; default: multirun/<first>-<second>")
+    given = arguments.parse_args(argv)
+    folders = [result_folder(each) for each in (given.one, given.other)]
+    found = matched(*(_stored(each) for each in folders))
+    names = (folders[0].name, folders[1].name)
+    out: Path = given.out or MULTIRUN / f"{names[0]}-{names[1]}"
+    _write(found, names, out)
+    say(f"differences: {out / PAGE}")
+    return DONE
+
+
+def _stored(folder: Path) -> list[StoredComparison]:
+    """The comparisons of a sweep, its controls left out; or the one that the folder is of."""
+    if has_results(folder):
+        return [stored_comparison(folder)]
+    found = [stored_comparison(each) for each in comparisons_in(folder) if has_results(each)]
+    return [each for each in found if each.results.summary.get("job_type") != "control"] or found
+
+
+def _write(found: MatchedSweeps, names: tuple[str, str], out: Path) -> None:
+    out.mkdir(parents=True, exist_ok=True)
+    rows: list[Difference] = []
+    maps: list[DifferenceMap] = []
+    for one, other in found.pairs:
+        new = differences(one, other)
+        rows += new
+        maps += [_map(metric, new, one) for metric in dict.fromkeys(each.metric for each in new)]
+    maps = [each for each in maps if not np.isnan(each.difference).all()]
+    text = io.StringIO()
+    table = csv.DictWriter(text, [each.name for each in dataclasses.fields(Difference)], lineterminator="\n")
+    table.writeheader()
+    for row in rows:
+        table.writerow({key: "" if value is None else value for key, value in vars(row).items()})
+    write_text(out / TABLE, text.getvalue())
+    with style():
+        for place, each in enumerate(maps):
+            number = f"_{place}" if len(found.pairs) > 1 else ""
+            save(difference_map(each), out, f"difference_{each.metric}{number}", ("png",))
+    write_text(out / PAGE, difference_page(names, found.differing, found.unmatched, maps))
+
+
+def _map(metric: str, rows: Sequence[Difference], one: StoredComparison) -> DifferenceMap:
+    results = one.results
+    shape = (len(results.layers_a), len(results.layers_b))
+    difference, apart = np.full(shape, np.nan), np.zeros(shape, dtype=bool)
+    of_metric = [each for each in rows if each.metric == metric]
+    values: list[tuple[float, float]] = []
+    for row in of_metric:
+        place = results.layers_a.index(row.layer_a), results.layers_b.index(row.layer_b)
+        if row.difference is not None and row.value is not None and row.other_value is not None:
+            difference[place] = row.difference
+            values.append((row.value, row.other_value))
+        if row.ci_low is not None and row.ci_high is not None:
+            apart[place] = row.ci_low > 0 or row.ci_high < 0
+    means = np.mean(values, axis=0) if values else np.zeros(2)
+    return DifferenceMap(
+        metric,
+        *(of_metric[0].comparison, of_metric[0].other),
+        *(results.layers_a, results.layers_b, difference, apart),
+        any(each.ci_low is not None for each in of_metric),
+        (float(means[0]), float(means[1])),
+    )

@@ -1,0 +1,31 @@
+"""`saeuniv compare`: what is written of two sweeps, and what is said where there is nothing to compare."""
+
+import csv
+from pathlib import Path
+
+from saeuniv.commands import compare
+from tests.commands.conftest import Call
+from tests.commands.test_figure import Write
+from tests.commands.test_figure import write as write
+
+
+def test_two_comparisons_have_a_table_maps_and_a_page(call: Call, write: Write, here: Path) -> None:
+    one, other = write("one"), write("other", trained_on=6, values=lambda m, i, j: 0.5)
+    ended = call(compare.main, str(one), str(other))
+    assert (ended.code, ended.err) == (0, "")
+    out = here / "multirun" / "one-other"
+    assert {path.name for path in out.iterdir()} == {
+        *("differences.csv", "differences.html", "difference_partial_correlation.png")
+    }
+    with (out / "differences.csv").open(encoding="utf-8", newline="") as file:
+        rows = {(row["layer_a"], row["layer_b"]): row for row in csv.DictReader(file)}
+    assert len(rows) == 9 and abs(float(rows["0", "1"]["difference"]) - 0.4) < 1e-9
+    assert "<td>sae.n_tokens</td><td>5</td><td>6</td>" in (out / "differences.html").read_text()
+
+
+def test_what_cannot_be_compared_is_said_and_nothing_is_written(call: Call, write: Write, here: Path) -> None:
+    one, other = write("one"), write("two", trained_on=6)
+    assert call(compare.main, "nowhere", str(one)).code == 2
+    ended = call(compare.main, "s", str(other))
+    assert ended.code == 2 and "differ in sae.n_tokens only" in ended.err
+    assert not list(here.glob("multirun/*-*"))

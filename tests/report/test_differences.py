@@ -1,0 +1,35 @@
+"""The page of two sweeps: everything is in it, and nothing in it is taken for HTML."""
+
+import numpy as np
+
+from saeuniv.report.differences import DifferenceMap, difference_map, difference_page
+
+MAP = DifferenceMap(
+    *("cka", "<one>", "other"),
+    *(("0", "1"), ("0", "1", "2")),
+    np.array([[0.1, -0.2, np.nan], [0.0, 0.3, 0.1]]),
+    np.array([[False, True, False], [False, True, False]]),
+    True,
+    (0.25, 0.5),
+)
+
+
+def test_the_page_needs_nothing_else_and_escapes_names() -> None:
+    page = difference_page(("<a>", "b"), {"sae.k": (("8",), ("<16>",))}, ("lonely",), [MAP])
+    assert "default-src 'none'" in page and "<script" not in page
+    assert page.count("http") == 1, "the policy's own name alone"
+    assert "<one>" not in page and "&lt;one&gt;" in page and "&lt;16&gt;" in page and "&lt;a&gt;" in page
+    assert "2 of 5" in page and ".250" in page and "Without a partner: lonely." in page
+    assert page == difference_page(("<a>", "b"), {"sae.k": (("8",), ("<16>",))}, ("lonely",), [MAP])
+
+
+def test_the_scale_is_symmetric_and_dots_are_where_the_interval_excludes_zero() -> None:
+    axes = difference_map(MAP).axes[0]
+    assert axes.images[0].get_clim() == (-0.3, 0.3)
+    dots = np.asarray(axes.collections[0].get_offsets())
+    assert dots.tolist() == [[1, 0], [1, 1]]
+
+
+def test_a_map_of_nothing_is_drawn() -> None:
+    nothing = MAP._replace(difference=np.full((2, 3), np.nan), apart=np.zeros((2, 3), bool))
+    assert difference_map(nothing).axes[0].images[0].get_clim() == (-1.0, 1.0)
