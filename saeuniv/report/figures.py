@@ -7,7 +7,7 @@ matplotlib is imported inside, without pyplot, so that drawing leaves no state b
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -29,6 +29,7 @@ _HATCHES = ("////", "\\\\\\\\", "xxxx", "....", "++++", "oo")
 _CONTROL = "untrained control"
 _GREY, _HATCH_GREY = "#d9d9d9", "#8a8a8a"
 _DPI = 150
+_STYLE: dict[Any, object] = {"font.family": "DejaVu Sans", "axes.linewidth": 0.6, "hatch.linewidth": 0.6}
 
 
 class Panel(NamedTuple):
@@ -56,16 +57,25 @@ def heatmaps(results: Results, folder: Path) -> None:
     import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-    style = matplotlib.rc_context(
-        {"font.family": "DejaVu Sans", "axes.linewidth": 0.6, "hatch.linewidth": 0.6}
-    )
-    with style:
+    with matplotlib.rc_context(_STYLE):
         for metric in results.metrics:
             figure = _draw(results, metric)
             FigureCanvasAgg(figure)
             # Without metadata the bytes do not depend on the version of the library's name tag.
             path = folder / f"heatmap_{metric}.png"
             figure.savefig(path, dpi=_DPI, bbox_inches="tight", metadata={"Software": None})
+
+
+def heatmap(results: Results, metric: str) -> "Figure":
+    """The figure of one metric, as `heatmaps` draws it.
+
+    Raises:
+        ValueError: an unknown metric.
+    """
+    import matplotlib
+
+    with matplotlib.rc_context(_STYLE):
+        return _draw(results, metric)
 
 
 def panels(results: Results, metric: str) -> tuple[Panel, ...]:
