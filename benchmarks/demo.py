@@ -9,10 +9,10 @@ from typing import NamedTuple
 
 from rich.console import RenderableType
 
-import saeuniv
 from benchmarks.cost import Cost, measure
 from benchmarks.machine import ROOT
 from benchmarks.section import Section
+from saeuniv.results import load
 
 # "At most 3 minutes on 2 otherwise idle cores and 320 CPU-seconds"; wall time depends on what else runs.
 COLD_CPU_S = 320.0
@@ -32,7 +32,7 @@ class DemoRun(NamedTuple):
     """The same command again: everything but the report is in the store."""
 
     comparison: Path
-    """Folder of the trained pair; `saeuniv.load` reads it."""
+    """Folder of the trained pair; `saeuniv.results.load` reads it."""
 
     control: Path
     """Folder of the untrained counterparts."""
@@ -71,7 +71,7 @@ def section(run: DemoRun) -> Section:
     from saeuniv.report.console import summary_table
     from saeuniv.report.meaning import meaning
 
-    results, control = saeuniv.load(run.comparison), saeuniv.load(run.control)
+    results, control = load(run.comparison), load(run.control)
     body: list[RenderableType] = [
         f"cold  {run.cold}",
         f"warm  {run.warm}",
@@ -89,7 +89,7 @@ def faults(run: DemoRun) -> tuple[str, ...]:
     bounds = ((f"cold: at most {COLD_CPU_S:.0f} CPU-s", run.cold.cpu_s <= COLD_CPU_S, run.cold),)
     bounds += ((f"warm: under {WARM_S:.0f} CPU-s", run.warm.cpu_s < WARM_S, run.warm),)
     found = [f"{bound}, got {cost}" for bound, holds, cost in bounds if not holds]
-    checks = acceptance(saeuniv.load(run.comparison), saeuniv.load(run.control))
+    checks = acceptance(load(run.comparison), load(run.control))
     return (*found, *(f"not so: {check.sentence}" for check in checks if not check.holds))
 
 
@@ -98,4 +98,4 @@ def _comparisons(here: Path) -> Iterator[Path]:
 
 
 def _job_type(folder: Path) -> str:
-    return str(saeuniv.load(folder).summary["job_type"])
+    return str(load(folder).summary["job_type"])

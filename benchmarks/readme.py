@@ -5,12 +5,12 @@ import shutil
 from pathlib import Path
 from typing import NamedTuple
 
-import saeuniv
 from benchmarks.cost import Cost
 from benchmarks.demo import DemoRun
 from benchmarks.machine import ROOT, Machine, machine
 from saeuniv.report.console import NAMES, caption, summary_header, summary_rows
 from saeuniv.report.meaning import meaning
+from saeuniv.results import load
 
 BEGIN, END = "<!-- demo:begin -->", "<!-- demo:end -->"
 FIGURES = ("heatmap_partial_correlation.png", "heatmap_svcca.png")
@@ -48,7 +48,7 @@ class Block(NamedTuple):
 
 def demo_block(run: DemoRun) -> str:
     """The block in Markdown, without its markers and without a date."""
-    results, control = saeuniv.load(run.comparison), saeuniv.load(run.control)
+    results, control = load(run.comparison), load(run.control)
     here = machine()
     facts = (
         f"Corpus sha256 `{results.summary['corpus_sha256']}`, Python {results.summary['python']}, "

@@ -5,13 +5,13 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from saeuniv.compare import compare_latents as compare_latents
-    from saeuniv.results import load as load
+    from saeuniv.loaded import load as load
 
 __version__: str
 
 # Where each public name lives. Imported on first use, so that `import saeuniv` and shell completion stay
 # light and `saeuniv.load` never imports torch.
-_HOMES = {"compare_latents": "saeuniv.compare", "load": "saeuniv.results"}
+_HOMES = {"compare_latents": "saeuniv.compare", "load": "saeuniv.loaded"}
 
 
 def __getattr__(name: str) -> object:

@@ -7,7 +7,7 @@ from importlib.metadata import version
 import pytest
 
 import saeuniv
-from saeuniv.results import load
+from saeuniv.loaded import load
 
 _HEAVY = ("torch", "pandas", "wandb", "matplotlib", "transformers", "hydra")
 
@@ -18,7 +18,7 @@ def _imported_by(code: str) -> set[str]:
     return set(done.stdout.split())
 
 
-def test_load_of_the_package_is_load_of_results():
+def test_load_of_the_package_is_what_notebooks_look_at():
     assert saeuniv.load is load
 
 

@@ -7,7 +7,7 @@ matplotlib is imported inside, without pyplot, so that drawing leaves no state b
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -89,7 +89,16 @@ def _range(*matrices: Float[np.ndarray, "layers_a layers_b"]) -> tuple[float, fl
 
 
 def heatmap(results: Results, metric: str) -> "Figure":
-    """The panels of one metric."""
+    """The figure of one metric, as `heatmaps` draws it.
+
+    Raises:
+        ValueError: an unknown metric.
+    """
+    with style():
+        return _draw(results, metric)
+
+
+def _draw(results: Results, metric: str) -> "Figure":
     from matplotlib.figure import Figure
 
     shown = panels(results, metric)

@@ -10,13 +10,12 @@ import re
 import numpy as np
 import pytest
 
-import saeuniv
 from benchmarks.demo import COLD_CPU_S, WARM_S, DemoRun, run_demo
 from benchmarks.machine import ROOT
 from benchmarks.readme import BEGIN, END, METRICS, Block, demo_block, parse_block
 from saeuniv.report.layer_pairs import equal_depth, row_at
 from saeuniv.report.meaning import HEADLINE, RAW, acceptance, meaning
-from saeuniv.results import REASONS, Results, columns
+from saeuniv.results import REASONS, Results, columns, load
 from saeuniv.results.rows import Row
 
 pytestmark = pytest.mark.demo
@@ -38,12 +37,12 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> DemoRun:
 
 @pytest.fixture(scope="session")
 def trained(run: DemoRun) -> Results:
-    return saeuniv.load(run.comparison)
+    return load(run.comparison)
 
 
 @pytest.fixture(scope="session")
 def untrained(run: DemoRun) -> Results:
-    return saeuniv.load(run.control)
+    return load(run.control)
 
 
 def test_the_cold_run_is_within_its_cpu_time(run: DemoRun) -> None:
