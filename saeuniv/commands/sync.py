@@ -13,8 +13,7 @@ from saeuniv.commands.sweeps import comparison_folders, sweep_parser
 from saeuniv.config import ConfigError, Tracking, TrackingMode
 from saeuniv.metrics import METRICS
 from saeuniv.results import Results, load
-from saeuniv.tracking import OfflineRun, dashboard, inspect, run_folders, track, upload, write_outcome
-from saeuniv.tracking.mode import has_api_key
+from saeuniv.tracking import OfflineRun, dashboard, inspect, no_key, run_folders, track, upload, write_outcome
 
 _READERS = 2
 
@@ -78,7 +77,7 @@ def _rebuild(comparison: Path) -> bool:
         return False
     outcome = track(
         comparison / "results",
-        settings=_settings(results),
+        settings=settings_of(results),
         sweep=str(results.summary.get("sweep") or comparison.absolute().parent.name),
         comparison=str(results.summary.get("comparison") or results.rows[0].comparison),
         job_type=str(results.summary.get("job_type", "comparison")),
@@ -89,7 +88,7 @@ def _rebuild(comparison: Path) -> bool:
     return outcome.mode != "failed"
 
 
-def _settings(results: Results) -> Tracking:
+def settings_of(results: Results) -> Tracking:
     """Project and entity as the comparison was asked for; offline, because this command uploads."""
     config = cast(dict[str, object], OmegaConf.to_container(OmegaConf.create(results.config)))
     tracking = cast(dict[str, str | None], config.get("tracking") or {})
@@ -98,11 +97,8 @@ def _settings(results: Results) -> Tracking:
 
 
 def _upload(waiting: Sequence[OfflineRun], folder: Path) -> int:
-    if not has_api_key():
-        raise ConfigError(
-            "expected an API key of W&B, found none. Run `wandb login`, or set WANDB_API_KEY "
-            "(and WANDB_BASE_URL for a server of your own)."
-        )
+    if fault := no_key():
+        raise ConfigError(fault)
     fault, urls = upload([run.folder for run in waiting], folder=folder.absolute(), timeout_seconds=None)
     for run in waiting:
         name = run.folder.name.rsplit("-", 1)[-1]

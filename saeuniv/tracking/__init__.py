@@ -1,5 +1,6 @@
 """Weights & Biases: one run per comparison, made from its results folder; the only imports of wandb."""
 
+from saeuniv.tracking.mode import no_key as no_key
 from saeuniv.tracking.offline import OfflineRun as OfflineRun
 from saeuniv.tracking.offline import dashboard as dashboard
 from saeuniv.tracking.offline import inspect as inspect
