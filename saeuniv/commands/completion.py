@@ -6,7 +6,10 @@ from saeuniv.commands.sweeps import sweep_names
 from saeuniv.config.help import COMMANDS
 
 _TAKE_OVERRIDES = ("plan", "fetch", "doctor")
-_TAKE_A_SWEEP = ("status", "logs", "cancel", "retry", "report", "figure", "compare")
+_TAKE_A_SWEEP = (
+    *("status", "logs", "cancel", "retry", "report"),
+    *("figure", "compare", "sync", "workspace"),
+)
 _ACTIONS = {"store": ("du", "gc"), "task": ("run",)}
 
 # Of commands; Hydra, which completes the rest, does not know them.

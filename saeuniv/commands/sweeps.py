@@ -37,3 +37,32 @@ def find_sweep(text: str) -> tuple[Path, Record]:
 def sweep_names() -> list[str]:
     """The sweeps with a record below multirun/, sorted."""
     return sorted(path.parent.name for path in MULTIRUN.glob(f"*/{FILE}"))
+
+
+def comparison_folders(text: str) -> tuple[Path, list[Path]]:
+    """A folder by its path or a sweep by its name, and the comparisons that have results or W&B runs in it.
+
+    The folder of one comparison is its own only one.
+
+    Raises:
+        ConfigError: there is no such folder, or no comparison in it.
+    """
+    given = next((each for each in (Path(text), MULTIRUN / text) if each.is_dir()), None)
+    names = ", ".join(sweep_names()) or "none"
+    if given is None:
+        raise ConfigError(
+            f"{text}: expected the folder of a sweep or of a comparison, found no such folder. "
+            f"Sweeps below {MULTIRUN.absolute()}: {names}."
+        )
+    folders = [given] if _is_comparison(given) else sorted(filter(_is_comparison, given.iterdir()))
+    if not folders:
+        raise ConfigError(
+            f"{given}: expected the folder of a sweep or of a comparison, found no results in it. "
+            f"Folders are multirun/<sweep>/<comparison>. Sweeps below {MULTIRUN.absolute()}: {names}."
+        )
+    return given, folders
+
+
+def _is_comparison(folder: Path) -> bool:
+    has_runs = any(folder.glob("wandb/offline-run-*"))
+    return has_runs or (folder / "results" / "layer_pairs.csv").is_file()

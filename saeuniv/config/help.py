@@ -14,6 +14,8 @@ COMMANDS = {
     "report": "figures and tables of a sweep or a comparison again, from its results",
     "compare": "how the comparisons of one sweep differ from those of another, with paired intervals",
     "figure": "heatmaps, depth curves, layer paths and curves against tokens, as PDF, SVG and PNG",
+    "sync": "upload the W&B runs of a sweep, once everything they need is there; --rebuild makes them anew",
+    "workspace": "a saved view of a sweep in W&B: heatmaps over layer pairs, faceted by comparison",
     "inspect": "which dictionaries a folder or hub repository has, and how they fit a model",
     "store": "what the store holds (du), and what of it may go (gc)",
     "doctor": "what this machine, the store and SLURM can do; with --job the nodes as well",

@@ -1,4 +1,4 @@
-"""Heatmaps of every metric: value, untrained control and value minus null mean, side by side.
+"""Heatmaps of every metric: value, untrained control, value minus null mean and significance, side by side.
 
 Sequential colours are cividis, shared by value and control; the difference to the null is RdBu, centred on
 0 and symmetric. Undefined entries are hatched grey, never 0. Layer 0 is at the top left; A has the rows.
@@ -7,7 +7,7 @@ matplotlib is imported inside, without pyplot, so that drawing leaves no state b
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 _MOST_ANNOTATED = 16
 _TICK_EVERY = 5
 _WIDE = 1.5
+_MOST_BESIDE = 3
 _SIGNIFICANT_Q = 0.05
 _HATCHES = ("////", "\\\\\\\\", "xxxx", "....", "++++", "oo")
 _CONTROL = "untrained control"
@@ -47,8 +48,8 @@ class Panel(NamedTuple):
 def heatmaps(results: Results, folder: Path) -> None:
     """Draws `heatmap_<metric>.png` of every metric into the folder; equal results give equal bytes.
 
-    Panels: the value (a dot marks q <= 0.05), the untrained control where there is one, and the value
-    minus the null mean where there is a null.
+    Panels: the value (a dot marks q <= 0.05), the untrained control where there is one, and where there
+    is a null the value minus its mean and the significance, -log10 q.
 
     Raises:
         OSError: where the folder cannot be written.
@@ -69,6 +70,12 @@ def panels(results: Results, metric: str) -> tuple[Panel, ...]:
     if not np.isnan(excess).all():
         most = float(np.nanmax(np.abs(excess))) or 1.0
         out.append(Panel("value minus null mean", excess, "RdBu_r", -most, most, "no null"))
+    q = results.matrix(metric, "q")
+    if not np.isnan(q).all():
+        # Of p-values by the +1 rule, which are never 0; 2 at least, so that noise does not look significant.
+        significance = -np.log10(q)
+        most = max(2.0, float(np.nanmax(significance)))
+        out.append(Panel("significance: -log10 q", significance, "cividis", 0.0, most, "no q-value"))
     return tuple(out)
 
 
@@ -106,8 +113,9 @@ def _draw(results: Results, metric: str) -> "Figure":
     annotated = max(n_a, n_b) <= _MOST_ANNOTATED
     cell = 0.36 if annotated else 0.11
     width, height = max(n_b * cell, 1.9) + 1.3, max(n_a * cell, 1.6) + 0.8
-    # Wide grids one below the other, others side by side; room for the title and the legend.
-    across, down = (1, len(shown)) if n_b > _WIDE * n_a else (len(shown), 1)
+    # Wide grids one below the other, others side by side, four in two rows; room for title and legend.
+    down = len(shown) if n_b > _WIDE * n_a else 1 + (len(shown) > _MOST_BESIDE)
+    across = -(-len(shown) // down)
     figure = Figure(figsize=(max(across * width, 6.0), down * height + 1.6), layout="constrained")
     all_axes = list(figure.subplots(down, across, squeeze=False).flat)
     legend: dict[str, str] = {}

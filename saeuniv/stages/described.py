@@ -4,8 +4,6 @@ from typing import NamedTuple
 
 from saeuniv.alignments import AlignmentMethod
 
-_AXES = ("model", "sae", "hookpoint")
-
 
 class SideDescription(NamedTuple):
     """What a row says of the model and dictionaries of one side."""
@@ -27,12 +25,3 @@ class Described(NamedTuple):
     alignment: AlignmentMethod
     confidence: float
     seed: int
-
-    def axes(self) -> dict[str, str | int | float]:
-        """What runs are compared by."""
-        sides = {"a": self.a, "b": self.b}
-        return {
-            **{f"{name}_{side}": getattr(each, name) for side, each in sides.items() for name in _AXES},
-            "alignment": self.alignment.name,
-            "comparison": self.comparison,
-        }

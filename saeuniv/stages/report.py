@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from saeuniv.config import Eligibility, Tracking, canonical_json, plain
-from saeuniv.metrics import MetricMethod
+from saeuniv.metrics import METRICS, MetricMethod
 from saeuniv.results import FORMAT_VERSION, Row, is_written, write_results, write_status
 from saeuniv.stages.described import Described
 from saeuniv.stages.grid import grid_summaries
@@ -206,6 +206,7 @@ class Report(Task):
         return {
             "comparison": self.described.comparison,
             "job_type": self.job_type,
+            "sweep": self.sweep,
             "primary_metric": self.primary_metric,
             "token_unit": self.token_unit,
             "untrained": list(self.untrained),
@@ -244,7 +245,7 @@ class Report(Task):
             sweep=self.sweep,
             comparison=self.described.comparison,
             job_type=self.job_type,
-            axes=self.described.axes(),
+            metrics=[metric.name for metric in METRICS],
         )
         if outcome.mode != "failed":  # which tracking has warned of itself
             _log.info("tracking: %s", outcome.message)

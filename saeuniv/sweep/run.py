@@ -5,6 +5,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from saeuniv.config import TrackingMode
 from saeuniv.config.launcher import Cluster
 from saeuniv.report.console import console, summary_table
 from saeuniv.report.meaning import meaning
@@ -21,6 +22,7 @@ from saeuniv.sweep.place import SweepPlace
 from saeuniv.sweep.plan import Plan, Request, plan
 from saeuniv.sweep.pool import pool
 from saeuniv.sweep.record import Record, read_record, write_record
+from saeuniv.tracking import last_line
 
 _log = logging.getLogger(__name__)
 
@@ -154,6 +156,16 @@ def _conclude(work: Plan, outcome: Outcome, sweep: SweepPlace | None, *, seconds
             f", {outcome.cpu_seconds:.0f} CPU-s in tasks, {outcome.peak_bytes / 2**30:.2f} GiB peak a process"
         )
     console().print(f"{spent}, {work.n_cached} artifacts cached.", highlight=False)
+    _say_where_tracked(work, sweep)
+
+
+def _say_where_tracked(work: Plan, sweep: SweepPlace | None) -> None:
+    """The last line: the address of the dashboard, or the command that uploads what is on disk."""
+    tracked = [report.folder for report in work.reports if report.tracking.mode is not TrackingMode.off]
+    if tracked and any((folder / "wandb").is_dir() for folder in tracked):
+        # A single run and its control lie beside each other, as the comparisons of a sweep do.
+        target = sweep.folder if sweep else tracked[0] if len(tracked) == 1 else tracked[0].parent
+        console().print(last_line(tracked, target), highlight=False, markup=False, soft_wrap=True)
 
 
 def _show_comparisons(work: Plan, found: dict[Path, Results | None]) -> None:

@@ -12,9 +12,11 @@ _SUBFOLDERS = {"WANDB_DATA_DIR": "data", "WANDB_CACHE_DIR": "cache", "WANDB_CONF
 
 
 def variables(folder: Path) -> dict[str, str]:
-    """The environment variables that keep W&B inside `<folder>/wandb`."""
+    """The environment variables that keep W&B inside `<folder>/wandb`, and reports of its faults at home."""
     inside = folder / "wandb"
-    return {"WANDB_DIR": str(folder)} | {name: str(inside / sub) for name, sub in _SUBFOLDERS.items()}
+    return {"WANDB_DIR": str(folder), "WANDB_ERROR_REPORTING": "false"} | {
+        name: str(inside / sub) for name, sub in _SUBFOLDERS.items()
+    }
 
 
 @contextmanager

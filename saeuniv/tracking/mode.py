@@ -27,6 +27,16 @@ def way(mode: TrackingMode) -> Way:
     return named or ("online" if has_api_key() else "offline")
 
 
+def no_key() -> str:
+    """What to do for an API key; empty where one is at hand."""
+    if has_api_key():
+        return ""
+    return (
+        "expected an API key of W&B, found none. Run `wandb login`, or set WANDB_API_KEY "
+        "(and WANDB_BASE_URL for a server of your own)."
+    )
+
+
 def has_api_key() -> bool:
     """Whether W&B would find an API key without asking: WANDB_API_KEY, or the host in netrc."""
     if os.environ.get("WANDB_API_KEY"):

@@ -3,20 +3,31 @@
 import hashlib
 import json
 import logging
-import os
-import subprocess
-import sys
-from collections.abc import Mapping
+import signal
+import threading
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-import numpy as np
-
 from saeuniv.config import Tracking
 from saeuniv.results import Results, load
-from saeuniv.tracking.directories import fresh_folder, own_environment, variables
+from saeuniv.tracking.content import (
+    HISTOGRAMS,
+    LAYER_PAIRS,
+    PAIR_STEP,
+    Details,
+    axes,
+    histogram_table,
+    layer_pair_table,
+    pair_rows,
+    scalars,
+)
+from saeuniv.tracking.directories import fresh_folder, own_environment
 from saeuniv.tracking.mode import has_api_key, way
+from saeuniv.tracking.offline import write_outcome
+from saeuniv.tracking.upload import upload
 
 if TYPE_CHECKING:
     import wandb
@@ -24,11 +35,8 @@ if TYPE_CHECKING:
 _INIT_TIMEOUT_SECONDS = 30.0
 _FINISH_TIMEOUT_SECONDS = 60.0
 _SYNC_TIMEOUT_SECONDS = 300.0
-_SCALARS = {"score": "value", "null": "null", "calibrated": "calibrated"}
-_QUALITY = (
-    *("fvu_a", "fvu_b", "l0_a", "l0_b", "dead_fraction_a", "dead_fraction_b"),
-    *("loss_recovered_a", "loss_recovered_b", "eligible_mass_a", "eligible_mass_b"),
-)
+_TERMINATED = 128 + signal.SIGTERM
+_CONTACT_SHEET = "contact_sheet"
 
 _log = logging.getLogger(__name__)
 
@@ -41,7 +49,7 @@ class TrackingOutcome:
     run_id: str | None
     """None where nothing was written."""
     folder: Path | None
-    """The run on disk, uploaded or to be uploaded with `wandb sync`."""
+    """The run on disk, uploaded or to be uploaded with `saeuniv sync`."""
     message: str
     """One line for the end of the run: what was written where, what failed, what to do."""
 
@@ -59,13 +67,15 @@ def track(
     sweep: str,
     comparison: str,
     job_type: str,
-    axes: Mapping[str, str | int | float],
+    metrics: Sequence[str] = (),
+    details: Details | None = None,
 ) -> TrackingOutcome:
     """Writes the W&B run of a results folder to `wandb/` beside it; online, uploads it too.
 
     The run holds one table `layer_pairs` (a row per layer pair, every matrix of matrices.npz a column,
-    None where undefined), the heatmaps, means over layer pairs, and an artifact of all files. Its
-    configuration is `axes` and nothing else: no command line, no environment.
+    None where undefined; the columns of all `metrics`, computed or not), a history row per layer pair,
+    the heatmaps, means over layer pairs, and an artifact of all files; with `details` also a table of
+    histograms. Its configuration is `content.axes` and nothing else: no command line, no environment.
 
     `job_type` is comparison or control. Never raises: results do not depend on tracking, so whatever
     fails is logged and returned as the message. Returns in bounded time: the run is written offline,
@@ -79,44 +89,73 @@ def track(
     plan = {"id": name, "project": settings.project, "entity": settings.entity, "group": sweep}
     plan |= {"name": comparison, "job_type": job_type}
     try:
-        folder = _write_run(results_folder, plan=plan, axes=axes)
+        folder = _write_run(results_folder, plan=plan, metrics=metrics, details=details or {})
+        outcome, url = _offline(folder, name), None
         if chosen == "online":
-            return _upload(folder, name, comparison_folder=results_folder.parent)
+            outcome, url = _upload(folder, name, comparison_folder=results_folder.parent)
+        write_outcome(results_folder.parent, mode=outcome.mode, run_id=name, url=url)
+        return outcome
     # Tracking may fail in any way its library likes; the results are on disk already (style rule 22).
     except Exception as error:
         message = f"W&B: not tracked ({type(error).__name__}: {error}). The results are in {results_folder}."
         _log.warning(message, exc_info=_log.isEnabledFor(logging.DEBUG))
         return TrackingOutcome("failed", None, None, message)
-    return TrackingOutcome("offline", name, folder, f"W&B: run {name} offline; upload: wandb sync {folder}")
 
 
 def _write_run(
-    results_folder: Path, *, plan: dict[str, str | None], axes: Mapping[str, str | int | float]
+    results_folder: Path, *, plan: dict[str, str | None], metrics: Sequence[str], details: Details
 ) -> Path:
     import wandb
 
     results = load(results_folder)
     folder = results_folder.parent
     alone = wandb.run is None
-    with fresh_folder(folder), own_environment(folder):
+    with fresh_folder(folder), own_environment(folder), _ended_by_sigterm():
         # resume=None replaces the history of an earlier run of this id, "allow" would append to it.
         run = wandb.init(
             **plan,  # pyright: ignore[reportArgumentType]
             dir=folder,
             mode="offline",
-            config=dict(axes),
+            config=axes(results),
             resume=None,
             reinit="create_new",
             settings=_settings(),
         )
+        exit_code = 1
         try:
-            _log_results(run, results, results_folder)
+            _log_pairs(run, results)
+            _log_results(run, results, results_folder, metrics=metrics, details=details)
+            exit_code = 0
+        except SystemExit:
+            exit_code = _TERMINATED
+            raise
         finally:
-            run.finish()
+            run.finish(exit_code=exit_code)
             # Ends W&B's background process, which would keep this comparison's folders for the next one.
             if alone:
                 wandb.teardown()
         return Path(run.dir).parent
+
+
+@contextmanager
+def _ended_by_sigterm() -> Generator[None, None, None]:
+    """SIGTERM ends the process by SystemExit, so that the run is closed: W&B writes in blocks of 32 KiB.
+
+    A handler that somebody has put there already knows better what to do, and stays.
+    """
+    is_ours = threading.current_thread() is threading.main_thread()
+    if not is_ours or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+
+    def end(number: int, frame: object) -> None:
+        raise SystemExit(_TERMINATED)
+
+    signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _settings() -> "wandb.Settings":
@@ -137,18 +176,30 @@ def _settings() -> "wandb.Settings":
     )
 
 
-def _log_results(run: "wandb.Run", results: Results, folder: Path) -> None:
+def _log_pairs(run: "wandb.Run", results: Results) -> None:
+    run.define_metric(PAIR_STEP)
+    run.define_metric("pair/*", step_metric=PAIR_STEP)
+    for row in pair_rows(results):
+        run.log(row)
+
+
+def _log_results(
+    run: "wandb.Run", results: Results, folder: Path, *, metrics: Sequence[str], details: Details
+) -> None:
     import wandb
 
-    images = {
-        f"heatmap/{metric}": wandb.Image(str(path))
-        for metric in results.metrics
-        if (path := folder / f"heatmap_{metric}.png").is_file()
+    shown = {f"heatmap/{metric}": f"heatmap_{metric}.png" for metric in results.metrics}
+    shown |= {_CONTACT_SHEET: f"{_CONTACT_SHEET}.png"}
+    images = {key: wandb.Image(str(path)) for key, name in shown.items() if (path := folder / name).is_file()}
+    tables = {LAYER_PAIRS: layer_pair_table(results, metrics)}
+    if details:
+        tables[HISTOGRAMS] = histogram_table(results.rows[0].comparison, details)
+    logged = {
+        # W&B asks for lists of wider element types, and lists are invariant.
+        key: wandb.Table(columns=columns, data=rows)  # pyright: ignore[reportArgumentType]
+        for key, (columns, rows) in tables.items()
     }
-    columns, rows = layer_pair_table(results)
-    # W&B asks for lists of wider element types, and lists are invariant.
-    table = wandb.Table(columns=columns, data=rows)  # pyright: ignore[reportArgumentType]
-    run.log({"layer_pairs": table, **images, **scalars(results)})
+    run.log({**logged, **images, **scalars(results)})
     artifact = wandb.Artifact(f"results-{run.id}", type="results")
     for path in sorted(p for p in folder.rglob("*") if p.is_file()):
         # A copy: the run stays whole when the results folder is swapped for a newer one.
@@ -156,58 +207,21 @@ def _log_results(run: "wandb.Run", results: Results, folder: Path) -> None:
     run.log_artifact(artifact)
 
 
-def layer_pair_table(results: Results) -> tuple[list[str], list[list[str | int | float | None]]]:
-    """Columns and rows of the wide table: layers, then every matrix by its name in matrices.npz."""
-    arrays = results.arrays()
-    rows: list[list[str | int | float | None]] = []
-    for i, layer_a in enumerate(results.layers_a):
-        for j, layer_b in enumerate(results.layers_b):
-            numbers = (array[i, j].item() for array in arrays.values())
-            rows.append([layer_a, layer_b, *(None if number != number else number for number in numbers)])
-    return ["layer_a", "layer_b", *arrays], rows
+def _offline(folder: Path, name: str, why: str = "") -> TrackingOutcome:
+    comparison = folder.parent.parent
+    message = f"W&B: run {name} offline{why}; upload: saeuniv sync {comparison}"
+    return TrackingOutcome("offline", name, folder, message)
 
 
-def scalars(results: Results) -> dict[str, float]:
-    """Means over the layer pairs where a number is defined; nothing where it never is."""
-    out: dict[str, float] = {}
-    for metric in results.metrics:
-        for prefix, statistic in _SCALARS.items():
-            out |= _mean(f"{prefix}/{metric}", results.matrix(metric, statistic))
-        out[f"quality/undefined_{metric}"] = float((results.reasons(metric) != 0).mean())
-    for column in _QUALITY:
-        out |= _mean(f"quality/{column}", results.matrix(results.metrics[0], column))
-    return out
-
-
-def _mean(name: str, matrix: np.ndarray) -> dict[str, float]:
-    defined = matrix[~np.isnan(matrix)]
-    return {name: float(defined.mean())} if defined.size else {}
-
-
-def _upload(folder: Path, name: str, *, comparison_folder: Path) -> TrackingOutcome:
-    """Uploads with `wandb sync` in a process of its own, which can be given a time limit."""
-    later = f"It stays on disk; upload later: wandb sync {folder}"
+def _upload(folder: Path, name: str, *, comparison_folder: Path) -> tuple[TrackingOutcome, str | None]:
     if not has_api_key():
-        message = f"W&B: run {name} offline, no API key found (wandb login, or WANDB_API_KEY). {later}"
-        _log.warning(message)
-        return TrackingOutcome("offline", name, folder, message)
-    # A file, not a pipe: a child of the child that outlives it must not keep us waiting.
-    log = comparison_folder / "wandb" / "sync.log"
-    try:
-        with log.open("wb") as output:
-            done = subprocess.run(
-                [sys.executable, "-m", "wandb", "sync", "--yes", str(folder)],
-                env={**os.environ, **variables(comparison_folder)},
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                timeout=_SYNC_TIMEOUT_SECONDS,
-            )
-        fault = f"exit status {done.returncode}, see {log}" if done.returncode else ""
-    except subprocess.TimeoutExpired:
-        fault = f"no answer within {_SYNC_TIMEOUT_SECONDS:.0f} s, see {log}"
+        outcome = _offline(folder, name, " (no API key found: wandb login, or WANDB_API_KEY)")
+        _log.warning(outcome.message)
+        return outcome, None
+    fault, urls = upload([folder], folder=comparison_folder, timeout_seconds=_SYNC_TIMEOUT_SECONDS)
     if fault:
-        message = f"W&B: run {name} not uploaded ({fault}). {later}"
-        _log.warning(message)
-        return TrackingOutcome("offline", name, folder, message)
-    return TrackingOutcome("online", name, folder, f"W&B: run {name} uploaded from {folder}")
+        outcome = _offline(folder, name, f" (not uploaded: {fault})")
+        _log.warning(outcome.message)
+        return outcome, None
+    message = f"W&B: run {name} uploaded from {folder}"
+    return TrackingOutcome("online", name, folder, message), urls.get(name)

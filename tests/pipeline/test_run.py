@@ -171,7 +171,9 @@ def test_results_go_to_standard_output_and_logs_to_standard_error(trained: Train
     assert " ".join(meaning(*trained.results).split()) in " ".join(trained.done.stdout.split())
     for name, folder in zip(("comparison", "control"), trained.folders, strict=True):
         assert f"{name}: {folder / 'results'}" in printed
-    assert re.fullmatch(r"\d+ s wall, \d+ CPU-s in tasks, .* 0 artifacts cached\.", printed[-1])
+    assert re.fullmatch(r"\d+ s wall, \d+ CPU-s in tasks, .* 0 artifacts cached\.", printed[-2])
+    swept = trained.folders[0].parent
+    assert printed[-1] == f"W&B: 2 of 2 runs not uploaded; upload: saeuniv sync {swept}"
     said = trained.done.stderr.splitlines()
     assert all(re.match(r"\d\d:\d\d:\d\d (INFO|WARNING) ", line) for line in said), trained.done.stderr
     for stage in ("models: ", "tokens: ", "dictionaries: ", "latents: ", "report: ", "tracking: "):

@@ -60,15 +60,27 @@ def test_other_numbers_give_other_bytes(tmp_path, make_results):
 
 
 def test_value_and_control_share_one_scale_and_the_excess_is_centred_on_zero(make_results):
-    value, control, excess = panels(make_results(_some_undefined, 4, 4), "partial_correlation")
+    value, control, excess, _ = panels(make_results(_some_undefined, 4, 4), "partial_correlation")
     assert (value.low, value.high) == (control.low, control.high) == (0.1, 0.5)
     assert (value.colours, control.colours, excess.colours) == ("cividis", "cividis", "RdBu_r")
     assert excess.low == -excess.high == -np.nanmax(excess.matrix)
 
 
+def test_significance_is_shown_on_a_scale_that_does_not_stretch_noise(make_results):
+    def shown(q: float) -> float:
+        made = make_results(lambda metric, i, j: {"value": 0.2, "q_value": q}, 1, 1)
+        panel = panels(made, "partial_correlation")[-1]
+        assert (panel.title, panel.low) == ("significance: -log10 q", 0.0)
+        np.testing.assert_allclose(panel.matrix, -np.log10(q))
+        return panel.high
+
+    assert (shown(0.8), shown(0.001)) == (2.0, pytest.approx(3.0))
+
+
 def test_panels_without_numbers_are_left_out(make_results):
     shown = panels(
-        make_results(lambda metric, i, j: {"value": 0.2, "excess": None}, 2, 2), "partial_correlation"
+        make_results(lambda metric, i, j: {"value": 0.2, "excess": None, "q_value": None}, 2, 2),
+        "partial_correlation",
     )
     assert [panel.title for panel in shown] == ["value"]
 

@@ -2,8 +2,6 @@
 
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -12,6 +10,7 @@ import pytest
 from PIL import Image
 
 from saeuniv.results import Results, write_results
+from tests.tracking.reading import records
 
 
 class OfflineRun(NamedTuple):
@@ -51,6 +50,12 @@ def _pictures(results: Results, folder: Path) -> None:
 
 
 @pytest.fixture
+def draw() -> Callable[[Results, Path], None]:
+    """Pictures where heatmaps would be; small ones."""
+    return _pictures
+
+
+@pytest.fixture
 def folder(tmp_path, results) -> Path:
     """The results folder of a comparison."""
     return write_results(
@@ -71,13 +76,7 @@ def read_back() -> Callable[[Path], OfflineRun]:
     """Reads an offline run with `wandb leet inspect`, W&B's own reader."""
 
     def read(folder: Path) -> OfflineRun:
-        (file,) = folder.glob("run-*.wandb")
-        command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(file)]
-        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
-        records = [json.loads(line) for line in done.stdout.splitlines()]
-        of_type = {
-            kind: [r[kind] for r in records if r["type"] == kind] for kind in ("run", "history", "artifact")
-        }
+        of_type = records(folder)
         history = {key: value for each in of_type["history"] for key, value in each["item"].items()}
         contents = {
             each["name"]: {entry["path"] for entry in each["manifest"]["contents"]}
@@ -89,7 +88,7 @@ def read_back() -> Callable[[Path], OfflineRun]:
             history=history,
             table=json.loads((folder / "files" / history["layer_pairs.path"]).read_text()),
             artifacts=contents,
-            exit_code=next(r["exit"]["exit_code"] for r in records if r["type"] == "exit"),
+            exit_code=of_type["exit"][0]["exit_code"],
         )
 
     return read

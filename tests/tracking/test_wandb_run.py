@@ -1,5 +1,6 @@
 """The W&B run of a comparison, read back; and everything that may go wrong with it."""
 
+import json
 import os
 import subprocess
 import sys
@@ -7,10 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from saeuniv.config import Tracking, TrackingMode
 from saeuniv.tracking import TrackingOutcome, run_id, track
-from saeuniv.tracking.wandb_run import layer_pair_table, scalars
+from saeuniv.tracking.content import axes
+from tests.tracking.reading import records
 
 _KEY = "0123456789abcdef0123456789abcdef01234567"
 
@@ -20,7 +23,6 @@ def _track(folder: Path, mode: TrackingMode = TrackingMode.offline, **changes) -
         "sweep": "tiny",
         "comparison": "s0-s1",
         "job_type": "comparison",
-        "axes": {"width": "16k", "seed": 3},
     }
     return track(folder, settings=Tracking(mode=mode), **{**given, **changes})
 
@@ -35,14 +37,15 @@ def test_every_stored_matrix_is_in_the_table_equal_in_value(folder, outcome, rea
     with np.load(folder / "matrices.npz", allow_pickle=False) as stored:
         matrices = {name: stored[name] for name in stored}
     layers_a, layers_b = matrices.pop("layers_a").tolist(), matrices.pop("layers_b").tolist()
-    assert table["columns"] == ["layer_a", "layer_b", *matrices]
-    assert [row[:2] for row in table["data"]] == [[a, b] for a in layers_a for b in layers_b]
-    for column, (name, matrix) in enumerate(matrices.items(), start=2):
+    assert set(matrices) <= set(table["columns"])
+    assert [row[1:3] for row in table["data"]] == [[a, b] for a in layers_a for b in layers_b]
+    for name, matrix in matrices.items():
+        column = table["columns"].index(name)
         told = np.array([row[column] for row in table["data"]], float).reshape(matrix.shape)
         np.testing.assert_array_equal(told, matrix, err_msg=name)
 
 
-def test_the_run_is_named_grouped_and_configured(outcome, read_back):
+def test_the_run_is_named_grouped_and_configured(outcome, read_back, results):
     back = read_back(outcome.folder)
     assert outcome.mode == "offline"
     assert back.run["run_id"] == outcome.run_id == run_id("saeuniv", "tiny", "s0-s1")
@@ -52,10 +55,10 @@ def test_the_run_is_named_grouped_and_configured(outcome, read_back):
         "comparison",
     )
     assert back.run["display_name"] == "s0-s1"
-    assert {key: value for key, value in back.config.items() if key != "_wandb"} == {
-        "width": "16k",
-        "seed": 3,
-    }
+    config = {key: value for key, value in back.config.items() if key != "_wandb"}
+    assert config == axes(results)
+    assert (config["model_a"], config["hookpoint_b"]) == ("tiny_s0", "resid_post")
+    assert (config["alignment"], config["d_sae_a"]) == ("hungarian", 256)
     assert back.exit_code == 0
 
 
@@ -99,11 +102,11 @@ def test_everything_is_written_beside_the_results_and_the_environment_is_left_al
 
 
 def test_a_second_execution_replaces_the_run(folder, read_back):
-    first, second = _track(folder), _track(folder, axes={"width": "32k"})
+    first, second = _track(folder), _track(folder, job_type="control")
     assert first.run_id == second.run_id
     assert list((folder.parent / "wandb").glob("offline-run-*")) == [second.folder]
     back = read_back(second.folder)
-    assert back.config["width"] == "32k"
+    assert back.run["job_type"] == "control"
     assert "resume" not in back.run
 
 
@@ -165,6 +168,9 @@ class _Sync:
         self.calls.append((command, given))
         if self.hangs:
             raise subprocess.TimeoutExpired(command, given["timeout"])
+        if not self.returncode:
+            (run,) = Path(command[-1]).glob("run-*.wandb")
+            run.with_suffix(".wandb.synced").touch()
         return subprocess.CompletedProcess(command, self.returncode)
 
 
@@ -174,7 +180,7 @@ def test_online_uploads_the_run_that_is_on_disk(folder, monkeypatch):
     outcome = _track(folder, TrackingMode.auto)
     assert outcome.mode == "online"
     ((command, given),) = sync.calls
-    assert command[1:] == ["-m", "wandb", "sync", "--yes", str(outcome.folder)]
+    assert command[1:] == ["-m", "wandb", "sync", "--yes", "-n", "8", str(outcome.folder)]
     assert given["stdin"] == subprocess.DEVNULL
     assert given["timeout"] <= 300
     assert given["env"]["WANDB_DATA_DIR"] == str(folder.parent / "wandb" / "data")
@@ -190,7 +196,7 @@ def test_a_failed_upload_leaves_the_offline_run(folder, monkeypatch, fault, text
     outcome = _track(folder, TrackingMode.online)
     assert outcome.mode == "offline"
     assert text in outcome.message
-    assert f"upload later: wandb sync {outcome.folder}" in outcome.message
+    assert f"upload: saeuniv sync {folder.parent}" in outcome.message
 
 
 def test_online_without_a_key_stays_offline_and_never_asks(folder, monkeypatch):
@@ -201,16 +207,41 @@ def test_online_without_a_key_stays_offline_and_never_asks(folder, monkeypatch):
     assert "no API key found" in outcome.message
 
 
-def test_columns_are_equal_for_equal_metrics_whatever_is_defined(make_results):
-    full = make_results(lambda metric, i, j: 0.5, 2, 2, ("cka",))
-    empty = make_results(lambda metric, i, j: None, 3, 1, ("cka",))
-    assert layer_pair_table(full)[0] == layer_pair_table(empty)[0]
-    assert layer_pair_table(empty)[1][0][2] is None
+def test_sigterm_closes_the_run(folder):
+    code = f"""
+import os, signal, wandb
+from pathlib import Path
+from saeuniv.config import Tracking, TrackingMode
+from saeuniv.tracking import track
+wandb.Table = lambda **given: os.kill(os.getpid(), signal.SIGTERM)
+settings = Tracking(mode=TrackingMode.offline)
+track(Path({str(folder)!r}), settings=settings, sweep="s", comparison="c", job_type="comparison")
+"""
+    done = subprocess.run([sys.executable, "-c", code], timeout=60, cwd=Path(__file__).parents[2])
+    assert done.returncode == 143
+    (run,) = (folder.parent / "wandb").glob("offline-run-*")
+    found = records(run)
+    assert [row["item"]["pair_idx"] for row in found["history"]] == list(range(6))
+    assert [each["exit_code"] for each in found["exit"]] == [143]
 
 
-def test_means_leave_out_what_is_undefined(make_results):
-    results = make_results(lambda metric, i, j: 0.25 if i == j else None, 2, 2, ("cka",))
-    told = scalars(results)
-    assert told["score/cka"] == 0.25
-    assert told["quality/undefined_cka"] == 0.5
-    assert "score/cka" not in scalars(make_results(lambda metric, i, j: None, 2, 2, ("cka",)))
+def test_a_row_for_every_layer_pair_comes_before_the_tables(outcome, results):
+    found = records(outcome.folder)
+    rows = [row["item"] for row in found["history"]]
+    assert [row["pair_idx"] for row in rows[:-1]] == list(range(6))
+    last = rows[5]
+    assert (last["pair/layer_a"], last["pair/layer_b"]) == ("1", "2")
+    assert last["pair/partial_correlation"] == results.matrix("partial_correlation")[1, 2]
+    assert "pair/cka" not in last, "undefined"
+    assert "pair/cka_excess" in rows[0]
+    (stepped,) = [each for each in found["metric"] if "step_metric" in each]
+    assert (stepped["glob_name"], stepped["step_metric"]) == ("pair/*", "pair_idx")
+    assert "NaN" not in json.dumps(found)
+
+
+def test_details_become_a_table_of_histograms_and_a_contact_sheet_an_image(folder):
+    Image.new("RGB", (2, 2)).save(folder / "contact_sheet.png")
+    details = {("0", "0"): {"histogram": {"matched": [0.5], "null": [0.0]}}}
+    (last,) = records(_track(folder, details=details).folder)["history"][-1:]
+    assert last["item"]["histograms.nrows"] == 40
+    assert last["item"]["contact_sheet._type"] == "image-file"
