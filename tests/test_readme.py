@@ -12,7 +12,7 @@ import pytest
 
 from benchmarks.readme import METRICS, parse_block
 from saeuniv.preflight import preflight
-from saeuniv.results import write_results
+from tests.stored_runs import byte_tokens, make_stored_run
 from tests.synthetic import streams
 from tests.test_preflight import TEXT, write_dictionaries, write_model
 
@@ -149,19 +149,12 @@ def test_commands_of_the_readme_pass_preflight(command: str, tmp_path: Path, mon
     assert bool(checked.cells) == (not {"--help", "--cfg"} & set(argv))
 
 
-def test_every_python_block_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make_results):
-    made = make_results(lambda metric, i, j: 0.1, 2, 2)
-    write_results(
-        tmp_path / "multirun" / "single" / "<comparison>",
-        rows=made.rows,
-        null_rows=(),
-        layers_a=made.layers_a,
-        layers_b=made.layers_b,
-        summary={},
-        config="",
-        status={"state": "done"},
-        figures=None,
-    )
+def test_every_python_block_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make_row):
+    tokens = byte_tokens({f"doc{i}": "the cat sat on the mat " * 6 for i in range(4)}, 31)
+    latents = np.where(np.random.default_rng(0).random((tokens.n_rows, 2)) < 0.3, 1, 0).astype(np.float32)
+    run = make_stored_run(tmp_path, make_row, tokens, {1: latents}, {1: latents})
+    (tmp_path / "multirun" / "single").mkdir(parents=True)
+    run.folder.rename(tmp_path / "multirun" / "single" / "<comparison>")
     monkeypatch.chdir(tmp_path)
     data = streams(n_documents=62, sequences_per_document=1, positions=124, shared=30)
     decoder = np.random.default_rng(0).standard_normal((30, 8))
