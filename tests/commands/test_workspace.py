@@ -1,6 +1,5 @@
 """`saeuniv workspace`: the view as JSON, the chart, and what is said where the library is not installed."""
 
-import importlib.util
 import json
 import sys
 from pathlib import Path
@@ -14,11 +13,6 @@ from saeuniv.tracking import workspace as views
 from saeuniv.tracking.content import table_columns
 
 _SNAPSHOT = Path(__file__).with_name("workspace.json")
-
-needs_library = pytest.mark.skipif(
-    importlib.util.find_spec("wandb_workspaces") is None, reason="the extra `workspace` is not installed"
-)
-
 
 # The library's own, met when it is imported.
 pytestmark = pytest.mark.filterwarnings("ignore:.*Pydantic V1:DeprecationWarning", "ignore:.*deprecated")
@@ -57,13 +51,11 @@ def _printed(argv: list[str], capsys) -> dict:
     return json.loads(capsys.readouterr().out)
 
 
-@needs_library
 def test_the_view_is_the_one_that_was_agreed_on(sweep, capsys):
     found = _printed([str(sweep), "--dry-run", "--install-charts"], capsys)
     assert _without_ids(found) == json.loads(_SNAPSHOT.read_text())
 
 
-@needs_library
 def test_images_stand_where_the_chart_is_not_installed(sweep, capsys):
     argv = [str(sweep), "--dry-run"]
     without = json.dumps(_printed(argv, capsys))
@@ -73,7 +65,6 @@ def test_images_stand_where_the_chart_is_not_installed(sweep, capsys):
     assert views.CHART not in json.dumps(_printed([*argv, "--entity", "other"], capsys))
 
 
-@needs_library
 def test_the_chart_is_installed_once_and_remembered_for_the_entity(sweep, capsys, monkeypatch):
     monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
     saved, installed = [], []
