@@ -23,9 +23,9 @@ setup: .venv/.installed
 demo: setup
 	$(BIN)/python launch.py
 
-# Two processes: 5 minutes on 2 cores, one would take 10.
+# Three processes: those of whole runs mostly wait for what they start.
 test: setup
-	$(ONE_THREAD) $(BIN)/python -m pytest -m "not demo and not slurm and not presets" -n 2
+	$(ONE_THREAD) $(BIN)/python -m pytest -m "not demo and not slurm and not presets" -n 3
 
 # Every preset from a hub on loopback to results, on tiny models, and whole runs of other kinds (6 minutes).
 test-presets: setup

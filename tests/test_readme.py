@@ -120,7 +120,8 @@ def test_what_covers_a_command_exists(place: str):
     text = (ROOT / file).read_text(encoding="utf-8")
     if place == CI:
         covered = {command for command, by in COVERED.items() if by == CI}
-        assert covered <= set(text.splitlines())
+        made = [line.split()[1:] for line in text.splitlines() if line.startswith("make ")]
+        assert covered <= {f"make {word}" for words in made for word in words}
         return
     functions = {node.name for node in ast.parse(text).body if isinstance(node, ast.FunctionDef)}
     assert name in functions

@@ -205,7 +205,8 @@ def test_tracked_runs_hold_every_matrix_and_no_secret(
 def test_a_warm_run_reports_only_and_gives_the_same_bytes(trained: Trained, desk: Desk) -> None:
     done = desk.launch("resources.processes=2")
     assert done.returncode == 0, done.stderr
-    stages = {line.split()[2] for line in done.stderr.splitlines()}
+    # On a slow machine a line in between says how far it is.
+    stages = {word for line in done.stderr.splitlines() if (word := line.split()[2]).endswith(":")}
     assert stages == {"report:", "tracking:"}
     assert done.stdout.splitlines()[:-3] == trained.done.stdout.splitlines()[:-3]
     assert contents(desk.store) == contents(trained.desk.store)
@@ -214,7 +215,7 @@ def test_a_warm_run_reports_only_and_gives_the_same_bytes(trained: Trained, desk
         assert recorded(desk.here / folder.relative_to(trained.desk.here)) == recorded(folder)
 
 
-@pytest.mark.parametrize("tracking", ["off", "failing"])
+@pytest.mark.parametrize("tracking", [pytest.param("off", marks=pytest.mark.presets), "failing"])
 def test_tracking_changes_neither_results_nor_the_exit_code(
     tracking: str, trained: Trained, desk: Desk
 ) -> None:
