@@ -5,8 +5,9 @@ The library for it (wandb-workspaces, a public preview) is the optional extra `w
 
 import json
 from dataclasses import dataclass
+from importlib import import_module
 from importlib.resources import files
-from typing import Protocol, cast, runtime_checkable
+from typing import Any, Protocol, cast, runtime_checkable
 
 from saeuniv.tracking.content import LAYER_PAIRS, PAIR_STEP
 
@@ -93,8 +94,10 @@ def save(view: View) -> str:
 
 def _workspace(view: View) -> object:
     try:
-        import wandb_workspaces.expr as expr  # pyright: ignore[reportMissingImports]
-        import wandb_workspaces.workspaces as workspaces  # pyright: ignore[reportMissingImports]
+        # By name: it is an extra, and what it says of its own types does not hold.
+        import_module("wandb_workspaces")
+        expr: Any = import_module("wandb_workspaces.expr")
+        workspaces: Any = import_module("wandb_workspaces.workspaces")
     except ImportError as error:
         raise ValueError(f"saeuniv workspace: expected the package {_INSTALL}") from error
     first = f"score/{view.metrics[0]}"
@@ -116,7 +119,7 @@ def _workspace(view: View) -> object:
 
 
 def _sections(view: View) -> dict[str, list[object]]:
-    import wandb_workspaces.reports.v2 as panels  # pyright: ignore[reportMissingImports]
+    panels: Any = import_module("wandb_workspaces.reports.v2")
 
     first = view.metrics[0]
     scores = [f"score/{metric}" for metric in view.metrics]
@@ -140,7 +143,7 @@ def _sections(view: View) -> dict[str, list[object]]:
 
 
 def _of_metric(metric: str, view: View) -> list[object]:
-    import wandb_workspaces.reports.v2 as panels  # pyright: ignore[reportMissingImports]
+    panels: Any = import_module("wandb_workspaces.reports.v2")
 
     chart = panels.CustomChart(
         query={"summaryTable": {"tableKey": LAYER_PAIRS}},
