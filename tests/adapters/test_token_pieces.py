@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tokenizers import Tokenizer
 
 from saeuniv.adapters.checkpoints import byte_tokenizer_json
 from saeuniv.adapters.token_pieces import TokenBytes, pieces
@@ -25,8 +26,7 @@ def test_bytes_of_the_embedded_tokenizer_are_the_bytes_of_the_text():
 
 
 def test_what_the_tokenizers_library_decodes_is_what_is_read():
-    tokenizers = pytest.importorskip("tokenizers")
-    backend = tokenizers.Tokenizer.from_str(json.dumps(byte_tokenizer_json()))
+    backend = Tokenizer.from_str(json.dumps(byte_tokenizer_json()))
     text = "naïve 🎉 Ωmega\n\t\x00 ж"
     ids = backend.encode(text, add_special_tokens=False).ids
     assert ids == byte_ids(text)
