@@ -4,6 +4,8 @@ function openPair(i, j) {
   state.follow = null;
   state.search = "";
   drawPair();
+  // The map has lost half of its width.
+  drawMap();
   $("pair").focus({ preventScroll: true });
   $("pair").scrollIntoView({ block: "nearest" });
 }
@@ -12,7 +14,7 @@ function closePair() {
   state.open = null;
   $("pair-title").textContent = "";
   $("pair-body").replaceChildren();
-  $("close").hidden = true;
+  $("pair").hidden = true;
   drawMap();
   $("map").firstElementChild.focus();
 }
@@ -20,7 +22,7 @@ function closePair() {
 function drawPair() {
   const [i, j] = state.open;
   $("pair-title").textContent = `Layer ${D.layers_a[i]} of A and layer ${D.layers_b[j]} of B`;
-  $("close").hidden = false;
+  $("pair").hidden = false;
   $("pair-body").replaceChildren(numbersTable(i, j), qualityTable(i, j), histogramOf(pairAt(i, j)), matchesOf(i, j));
 }
 
