@@ -9,7 +9,7 @@ from jaxtyping import Float
 
 from saeuniv.report.console import NAMES, caption, primary_metric
 from saeuniv.report.meaning import meaning
-from saeuniv.report.page.packing import Details, rounded
+from saeuniv.report.page.packing import Details, rounded, visible
 from saeuniv.results import CONTROL_NOT_COMPUTED, NOT_COMPUTED, REASONS, Results, Row
 
 Tree = dict[str, object]
@@ -18,6 +18,8 @@ Tree = dict[str, object]
 _SHOWN = ("value", "excess", "calibrated", "diff_control", "q_value", "control", "null_mean", "null_std")
 _MORE = ("p_value", "ci_low", "ci_high", "diff_ci_low", "diff_ci_high")
 _CORRELATIONS = ("corr", "wmppc")
+# Names longer than this are cut.
+_LONGEST = 300
 _SHARES = ("share", "overlap", "mutual_knn")
 
 
@@ -42,8 +44,7 @@ def report_data(results: Results, control: Results | None, details: Details | No
     row = results.rows[0]
     beside = control or _control_values(results)
     tree: Tree = {
-        "models": [row.model_a, row.model_b],
-        "facts": [list(fact) for fact in _facts(results)],
+        "facts": [[name, visible(fact, _LONGEST)] for name, fact in _facts(results)],
         "meaning": meaning(results, beside),
         "notes": caption(results, beside),
         "layers_a": results.layers_a,
@@ -54,7 +55,9 @@ def report_data(results: Results, control: Results | None, details: Details | No
         "quality": {side: _quality(results, side) for side in "ab"},
     }
     n_layer_pairs = len(results.layers_a) * len(results.layers_b)
-    return ReportData(f"{row.model_a} and {row.model_b}", tree, details or {}, n_layer_pairs)
+    return ReportData(
+        visible(f"{row.model_a} and {row.model_b}", _LONGEST), tree, details or {}, n_layer_pairs
+    )
 
 
 def metric_tree(results: Results, metric: str) -> Tree:

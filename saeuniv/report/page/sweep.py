@@ -6,9 +6,10 @@ from typing import Any, cast
 
 from saeuniv.report.console import primary_metric
 from saeuniv.report.page.comparison import metric_tree
-from saeuniv.report.page.packing import rounded
+from saeuniv.report.page.packing import rounded, visible
 from saeuniv.results import Results
 
+_LONGEST = 300
 _HEADLINE = ("mean", "max", "control_mean")
 _COUNTS = ("layer_pairs", "tested", "rejected_bh")
 
@@ -45,7 +46,7 @@ def _comparison(each: Compared) -> dict[str, object]:
     alignments = dict.fromkeys(row.alignment for row in results.rows if row.alignment != "-")
     return about | {
         "job": str(results.summary.get("job_type", "")),
-        "models": f"{row.model_a} and {row.model_b}",
+        "models": visible(f"{row.model_a} and {row.model_b}", _LONGEST),
         "width": f"{_width(row.d_sae_a)} and {_width(row.d_sae_b)}",
         "alignment": ", ".join(alignments) or "none",
         "n_tokens": row.n_tokens,

@@ -119,6 +119,7 @@ function thumbnail(map) {
     pen.fillRect(j * size, i * size, size, size);
     if (value != null) continue;
     pen.strokeStyle = HATCH;
+    pen.lineWidth = Math.max(1, size / 10);
     pen.beginPath();
     pen.moveTo(j * size, (i + 1) * size);
     pen.lineTo((j + 1) * size, i * size);
