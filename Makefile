@@ -11,7 +11,7 @@ BIN := .venv/bin
 ONE_THREAD := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE
 PIP := $(if $(TORCH_INDEX),PIP_EXTRA_INDEX_URL=$(TORCH_INDEX) )$(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: setup demo test test-demo test-presets test-slurm check bench bench-all all clean
+.PHONY: setup demo test test-demo test-presets test-slurm test-browser check bench bench-all all clean
 
 setup: .venv/.installed
 
@@ -25,7 +25,7 @@ demo: setup
 
 # Three processes: those of whole runs mostly wait for what they start.
 test: setup
-	$(ONE_THREAD) $(BIN)/python -m pytest -m "not demo and not slurm and not presets" -n 3
+	$(ONE_THREAD) $(BIN)/python -m pytest -m "not demo and not slurm and not presets and not browser" -n 3
 
 # Every preset from a hub on loopback to results, on tiny models, and whole runs of other kinds (6 minutes).
 test-presets: setup
@@ -38,6 +38,13 @@ test-demo: setup
 # Sweeps on a private SLURM, which the tests install from Debian packages and start (as root).
 test-slurm: setup
 	$(ONE_THREAD) $(BIN)/python -m pytest -m slurm
+
+# The pages in Chromium, which is installed from Debian packages where it is missing (as root); axe-core checks them too
+# where npm can fetch it.
+test-browser: setup
+	command -v chromium || (apt-get update && apt-get install --yes --no-install-recommends chromium)
+	test -d node_modules/axe-core || npm install --silent --no-save --no-package-lock axe-core@4.14.1 || true
+	$(ONE_THREAD) $(BIN)/python -m pytest -m browser
 
 check: setup
 	$(BIN)/ruff format --check .
@@ -52,7 +59,7 @@ bench: setup
 bench-all: setup
 	$(ONE_THREAD) $(BIN)/python -m benchmarks
 
-all: test check test-presets test-slurm test-demo bench-all
+all: test check test-presets test-slurm test-browser test-demo bench-all
 
 clean:
 	rm -rf .venv dist build

@@ -1,4 +1,4 @@
-"""`saeuniv report DIR`: tables and figures of a sweep or a comparison, made again from its results."""
+"""`saeuniv report DIR`: tables, figures and pages of a sweep or a comparison, made again from its results."""
 
 import sys
 from collections.abc import Sequence
@@ -10,21 +10,23 @@ from saeuniv.config.config_yaml import control_config_text
 from saeuniv.report.console import console, summary_table
 from saeuniv.report.figures import heatmaps
 from saeuniv.report.meaning import meaning
+from saeuniv.report.page import REPORT, SWEEP, page, report_data
 from saeuniv.results import Results, load
 from saeuniv.stages.sweep import TABLE, SummariseSweep
+from saeuniv.store.text import write_text
 from saeuniv.sweep.run import show_pairs
 
 _CONFIG = "config.yaml"
 
 
 def main(argv: Sequence[str]) -> int:
-    """Write what can be written from results alone: heatmaps, the sweep's table; print tables.
+    """Write what can be written from results alone: heatmaps, pages, the sweep's table; print tables.
 
     Raises:
         ConfigError: there are no results.
     """
     arguments = parser(
-        "report", "Write figures and tables of a sweep or a comparison again, from its results."
+        "report", "Write figures, pages and tables of a sweep or a comparison again, from its results."
     )
     arguments.add_argument("folder", metavar="DIR", help="of a sweep or a comparison; or the name of a sweep")
     folder = result_folder(arguments.parse_args(argv).folder)
@@ -35,11 +37,12 @@ def main(argv: Sequence[str]) -> int:
     show_pairs([each for each in found if each is not None])
     SummariseSweep(folder, (), (), 1.0, folder, tuple(comparisons), ())(lambda done, total: None)
     say(f"sweep: {folder / TABLE}")
+    say(f"page: {folder / SWEEP}")
     return DONE if all(found) else FAILED
 
 
 def _report(folder: Path, *, show: bool) -> Results | None:
-    """Heatmaps, and tables of what is no control, or of anything; None where results cannot be read."""
+    """Heatmaps, page, and tables of what is no control, or of anything; None where results cannot be read."""
     try:
         results = load(folder)
         control = _control(folder, results)
@@ -47,6 +50,7 @@ def _report(folder: Path, *, show: bool) -> Results | None:
         sys.stderr.write(f"{error}\n")
         return None
     heatmaps(results, folder / RESULTS)
+    write_text(folder / RESULTS / REPORT, page(report_data(results, control, details=None)))
     if show or results.summary.get("job_type") != "control":
         console().print(summary_table(results, control))
         say(meaning(results, control))

@@ -170,6 +170,8 @@ def _gap(results: Results, control: Results, metric: str) -> float | None:
 
 
 def _above(results: Results, control: Results) -> str:
+    if not any(map(_has_intervals, (b for metric in _GIVEN for b in _beside(results, control, metric)))):
+        return "There are no two document intervals to compare."
     clauses: list[str] = []
     for metric in _GIVEN:
         beside = _beside(results, control, metric)

@@ -22,6 +22,8 @@ FORMAT_VERSION = 1
 
 _RESULTS = "results"
 _FILES = ("layer_pairs.csv", "nulls.csv", "matrices.npz", "summary.json", "config.yaml")
+# Drawn from these: results can be read without it, but what is to be written includes it.
+_PAGE = "report.html"
 _STATES = ("running", "done", "failed")
 
 
@@ -110,7 +112,7 @@ def read_status(folder: Path) -> dict[str, object]:
 def is_written(folder: Path, task: str) -> bool:
     """Whether `results/` is whole, and its status says that this very task has nothing left to do."""
     status = read_status(folder)
-    whole = all((folder / _RESULTS / name).is_file() for name in _FILES)
+    whole = all((folder / _RESULTS / name).is_file() for name in (*_FILES, _PAGE))
     return whole and (status.get("state"), status.get("task")) == ("done", task)
 
 

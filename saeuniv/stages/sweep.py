@@ -3,12 +3,15 @@
 import csv
 import hashlib
 import io
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, cast
+from urllib.parse import quote
 
 from saeuniv.config import canonical_json
-from saeuniv.results import load, read_status
+from saeuniv.report.page import REPORT, SWEEP, Compared, sweep_page
+from saeuniv.results import Results, load, read_status
 from saeuniv.stages.task import Progress, Task
 from saeuniv.store.text import write_text
 
@@ -34,7 +37,7 @@ _COLUMNS = (
 
 @dataclass(frozen=True)
 class SummariseSweep(Task):
-    """Writes `sweep.csv` from the results of the sweep's comparisons; reads nothing but these."""
+    """Writes `sweep.csv` and `sweep.html` from results of the comparisons; reads nothing but these."""
 
     stage: ClassVar[str] = "sweep"
     needs_all: ClassVar[bool] = False
@@ -74,28 +77,44 @@ class SummariseSweep(Task):
         return all(report.stat().st_mtime_ns <= written for report in reports if report.is_file())
 
     def __call__(self, progress: Progress) -> None:
-        """Read every summary, write one table; what has no results yet has a row that says so."""
+        """Read every summary, write a table and a page; what has no results yet has a row that says so."""
         text = io.StringIO()
         table = csv.DictWriter(text, _COLUMNS, lineterminator="\n")
         table.writeheader()
+        compared: list[Compared] = []
         for done, folder in enumerate(self.comparisons):
-            table.writerows(_rows(folder))
+            each = _compared(folder, self.folder)
+            table.writerows(_rows(each))
+            compared.append(each)
             progress(done + 1, len(self.comparisons))
         self.folder.mkdir(parents=True, exist_ok=True)
+        # Before the table, whose age says whether all this is done.
+        write_text(self.folder / SWEEP, sweep_page(compared, self.folder.name))
         write_text(self.folder / TABLE, text.getvalue())
 
 
-def _rows(folder: Path) -> list[dict[str, object]]:
-    state = read_state(folder)
+def _compared(folder: Path, sweep: Path) -> Compared:
+    page = folder / "results" / REPORT
+    link = quote(Path(os.path.relpath(page, sweep)).as_posix()) if page.is_file() else ""
+    return Compared(folder.name, read_state(folder), _results(folder), link)
+
+
+def _results(folder: Path) -> Results | None:
     try:
-        results = load(folder)
+        return load(folder)
     except ValueError:
-        return [{"comparison": folder.name, "state": state}]
+        return None
+
+
+def _rows(each: Compared) -> list[dict[str, object]]:
+    results = each.results
+    if results is None:
+        return [{"comparison": each.name, "state": each.state}]
     row = results.rows[0]
     about: dict[str, object] = {
-        "comparison": folder.name,
+        "comparison": each.name,
         "job_type": results.summary.get("job_type"),
-        "state": state,
+        "state": each.state,
         **{name: getattr(row, name) for name in ("model_a", "model_b", "sae_a", "sae_b")},
         # Of several data.n_tokens, the sweep's table is every score against tokens.
         "n_tokens": row.n_tokens,

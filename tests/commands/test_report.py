@@ -107,7 +107,9 @@ def test_a_sweep_has_its_table_and_all_figures(call: Call, write: Write, here: P
     # Controls stand beside their comparisons.
     assert ended.out.count("comparison: ") == 2 and "No untrained control." not in ended.out
     assert "given token, layer pairs of equal number" in ended.out
-    assert ended.out.endswith("sweep: multirun/s/sweep.csv\n")
+    assert ended.out.endswith("sweep: multirun/s/sweep.csv\npage: multirun/s/sweep.html\n")
+    assert all((folder / "results" / "report.html").is_file() for folder in folders)
+    assert (sweep / "sweep.html").is_file()
     names = ["one", "two", "untrained_one", "untrained_two", "waiting"]
     assert table(sweep) == [(name, "running" if name == "waiting" else "done") for name in names]
     assert call(report.main, "s").code == 0

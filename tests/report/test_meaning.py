@@ -108,7 +108,7 @@ def test_without_a_control_it_says_nothing_about_learning(pair):
 
 def test_missing_intervals_are_said_to_be_missing(pair):
     text = meaning(_without_intervals(pair[0]), pair[1])
-    assert "given the current byte there are no two intervals to compare" in text
+    assert "There are no two document intervals to compare." in text
     text = meaning(_without_intervals(pair[0], ("2",)), pair[1])
     assert "given the current byte above at layers 0, 1 and 3 (undefined at layer 2)" in text
 

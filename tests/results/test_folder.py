@@ -245,6 +245,8 @@ def test_results_are_written_by_the_task_that_the_status_names_and_no_other(tmp_
     _write(tmp_path, old)
     assert not is_written(tmp_path, "0123")
     write_status(tmp_path, "done", task="0123")
+    assert not is_written(tmp_path, "0123")  # there is no page yet
+    (tmp_path / "results" / "report.html").touch()
     assert is_written(tmp_path, "0123")
     assert not is_written(tmp_path, "4567")
     (tmp_path / "results" / "nulls.csv").unlink()

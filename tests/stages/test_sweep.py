@@ -138,7 +138,7 @@ def test_the_table_is_replaced_whole_and_equal_for_equal_results(tmp_path: Path,
     assert (tmp_path / TABLE).read_bytes() == first
     done(task(tmp_path, write("two", 0.2)))
     assert len((tmp_path / TABLE).read_bytes()) < len(first)
-    assert {path.name for path in tmp_path.iterdir()} == {"one", "two", TABLE}
+    assert {path.name for path in tmp_path.iterdir()} == {"one", "two", TABLE, "sweep.html"}
 
 
 def test_a_new_sweep_has_a_folder_once_it_has_a_table(tmp_path: Path) -> None:
