@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float, Int8
 
 from saeuniv import results
-from saeuniv.results import Results
+from saeuniv.results import Results, find_results, read_matches
 from saeuniv.results.table import columns
 
 if TYPE_CHECKING:
@@ -146,24 +146,25 @@ class Loaded:
     def matches(self, layer_a: int | str, layer_b: int | str) -> "DataFrame":
         """The matches of a layer pair, one a row, the largest correlation on the match half first.
 
-        Layers by number or name (`"0+1"`). Columns: latent_a, latent_b, r (on the half they were chosen on),
-        r_held_out, rate_a, rate_b, similarity, direction (see `stages.pair_matches.PairMatches`). Where no
-        metric asked for an alignment, the best partners of every latent; `attrs` says which, and the
-        condition of r.
+        Layers by number or name (`"0+1"`). Columns are those of matches.parquet: latent_a, latent_b, r (on
+        the half they were chosen on), r_held_out, r_null (held out, B shifted by documents), rate_a, rate_b,
+        similarity (as the alignment saw it), direction. Where no metric asked for an alignment, the best
+        partners of every latent; `attrs` says which, and the condition of r.
 
         Raises:
             ValueError: a layer that is not among these results, or a pair that was not compared.
-            ArtifactError: the store lacks what is needed; the message says what makes it again.
+            ArtifactError: results without the file, of which the store lacks what is needed.
         """
         from pandas import DataFrame
 
-        found = self._details.matches(layer_a, layer_b)
-        names = (
-            *("latent_a", "latent_b", "r", "r_held_out"),
-            *("rate_a", "rate_b", "similarity", "direction"),
-        )
-        frame = DataFrame({name: getattr(found, name) for name in names})
-        frame.attrs = {"alignment": found.alignment, "condition": found.condition}
+        labels = self._details.stored.layers(layer_a, layer_b)
+        found = read_matches(find_results(self.folder), *labels)
+        if found is not None:
+            return found
+        # Results without the file, or of a pair without matches: the store says why.
+        one = self._details.matches(*labels)
+        frame = DataFrame({name: each for name, each in self._details.columns(*labels).items()})
+        frame.attrs = {"alignment": one.alignment, "condition": one.condition}
         return frame
 
     def contexts(

@@ -8,19 +8,21 @@ from saeuniv.commands.found import RESULTS, comparisons_in, has_results, result_
 from saeuniv.commands.shell import DONE, FAILED, parser, say
 from saeuniv.config.config_yaml import control_config_text
 from saeuniv.report.console import console, summary_table
-from saeuniv.report.figures import heatmaps
 from saeuniv.report.meaning import meaning
-from saeuniv.report.page import REPORT, SWEEP, page, report_data
+from saeuniv.report.page import SWEEP
 from saeuniv.results import Results, load
+from saeuniv.stages.drawn import draw
+from saeuniv.stages.stored import stored_comparison
 from saeuniv.stages.sweep import TABLE, SummariseSweep
-from saeuniv.store.text import write_text
 from saeuniv.sweep.run import show_pairs
 
 _CONFIG = "config.yaml"
 
 
 def main(argv: Sequence[str]) -> int:
-    """Write what can be written from results alone: heatmaps, pages, the sweep's table; print tables.
+    """Write heatmaps, matches, pages and the sweep's table; print tables.
+
+    Matches and the text that latents fire on are those that the store still has.
 
     Raises:
         ConfigError: there are no results.
@@ -49,8 +51,7 @@ def _report(folder: Path, *, show: bool) -> Results | None:
     except ValueError as error:
         sys.stderr.write(f"{error}\n")
         return None
-    heatmaps(results, folder / RESULTS)
-    write_text(folder / RESULTS / REPORT, page(report_data(results, control, details=None)))
+    draw(results, folder / RESULTS, stored_comparison(folder).store, control)
     if show or results.summary.get("job_type") != "control":
         console().print(summary_table(results, control))
         say(meaning(results, control))

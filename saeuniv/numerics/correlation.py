@@ -17,6 +17,9 @@ from saeuniv.numerics.nulls import shifted_group_sums
 from saeuniv.numerics.residuals import document_products
 from saeuniv.numerics.top_correlations import top_correlations, top_jaccard, top_partial_correlations
 
+# Sums of documents held at once, 128 MB: a dictionary has more pairs than fit.
+_MOST_SUMS = 1 << 24
+
 
 class Evidence(NamedTuple):
     """What makes two latents candidates of one another."""
@@ -109,9 +112,14 @@ def pair_correlations(
         condition: rows of a group share this.
         cross: `document_sums` of these pairs, where it is at hand.
     """
-    if cross is None:
-        cross = document_sums(a, b, index_a, index_b, condition)
     scale = a.norms(condition)[index_a] * b.norms(condition)[index_b]
-    covariance = cross.sum(axis=1)
+    if cross is not None:
+        covariance = cross.sum(axis=1)
+    else:
+        covariance = np.zeros(len(index_a))
+        step = max(1, _MOST_SUMS // len(a.half.rows_per_document))
+        for start in range(0, len(index_a), step):
+            some = slice(start, start + step)
+            covariance[some] = document_sums(a, b, index_a[some], index_b[some], condition).sum(axis=1)
     r = np.divide(covariance, scale, out=np.zeros_like(covariance), where=scale > 0)
     return np.clip(r, -1.0, 1.0)

@@ -4,30 +4,25 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int, UInt8
 
 CONTACT_SHEET = "contact_sheet.png"
 
-_SIZE = 64
+SIZE = 64
+"""Matches of a block, and pixels of its side."""
+
 _GAP = 4
 _PAPER = 255
 
 
-def matched_block(
-    correlations: Float[np.ndarray, "matches matches"], *, size: int = _SIZE
-) -> Float[np.ndarray, "size size"]:
-    """Correlations between the two sides of some matches, the best first.
+def shown_matches(r: Float[np.ndarray, " matches"], *, size: int = SIZE) -> Int[np.ndarray, " shown"]:
+    """Which matches a block shows: chosen by quantile of their correlation, evenly from the best to the worst.
 
-    `correlations[i, j]` is that of the latent of A in match i with the latent of B in match j, so that
-    the diagonal holds the matches. Which ones are shown is chosen by quantile of the diagonal, evenly from
-    the best to the worst: a diagonal that fades into its surroundings is seen to. Fewer matches than
-    `size` are all shown; matches without a correlation (NaN) are not.
+    A diagonal that fades into its surroundings is then seen to. Fewer matches than `size` are all shown;
+    matches without a correlation (NaN) are not.
     """
-    matched = np.diagonal(correlations)
-    order = np.argsort(-matched, kind="stable")[: int((~np.isnan(matched)).sum())]
-    places = np.linspace(0, len(order) - 1, min(size, len(order))).round().astype(int)
-    chosen = order[places]
-    return correlations[np.ix_(chosen, chosen)]
+    order = np.argsort(-r, kind="stable")[: int((~np.isnan(r)).sum())]
+    return order[np.linspace(0, len(order) - 1, min(size, len(order))).round().astype(int)]
 
 
 def contact_sheet(
@@ -35,7 +30,7 @@ def contact_sheet(
     layers_a: Sequence[str],
     layers_b: Sequence[str],
     *,
-    size: int = _SIZE,
+    size: int = SIZE,
 ) -> UInt8[np.ndarray, "height width 3"]:
     """The blocks in a grid, layers of A down and of B across, RdBu from -1 (blue) to 1 (red).
 

@@ -122,7 +122,7 @@ def load(folder: str | Path) -> Results:
     Raises:
         ValueError: where files are missing, damaged, or of another format version.
     """
-    found = _find(Path(folder).expanduser())
+    found = find_results(Path(folder).expanduser())
     missing = [name for name in _FILES if not (found / name).is_file()]
     if missing:
         raise ValueError(
@@ -192,7 +192,12 @@ def _read_summary(path: Path) -> dict[str, object]:
     return summary
 
 
-def _find(folder: Path) -> Path:
+def find_results(folder: Path) -> Path:
+    """`results/` of a comparison folder, or the folder itself, where its files are.
+
+    Raises:
+        ValueError: there are no results in either.
+    """
     candidates = (folder / _RESULTS, folder, *asides(folder / _RESULTS))
     for candidate in candidates:
         if (candidate / _FILES[0]).is_file():

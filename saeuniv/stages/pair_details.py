@@ -1,15 +1,16 @@
 """What is shown of a layer pair beside its numbers: matches, text that latents fire on, histograms."""
 
-from pathlib import Path
-
 import numpy as np
 import scipy.sparse as sp
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 
+from saeuniv.report.contact_sheet import shown_matches
+from saeuniv.report.page import ContextDetail, MatchDetail, PairDetail
+from saeuniv.results import MATCH_COLUMNS
 from saeuniv.stages.contexts import Context, Text, Window, top_rows
 from saeuniv.stages.kept_layers import KeptLayers
 from saeuniv.stages.pair_matches import MatchedLayers, PairMatches
-from saeuniv.stages.stored import StoredComparison, stored_comparison
+from saeuniv.stages.stored import StoredComparison
 from saeuniv.stages.tokenizer_files import token_bytes
 from saeuniv.stages.tokens import document_names
 from saeuniv.store import Artifact
@@ -34,6 +35,7 @@ class PairDetails:
         self._layers = KeptLayers(stored, kept_bytes=kept_bytes)
         self._texts: dict[str, Text] = {}
         self._matches: tuple[tuple[str, str], MatchedLayers, PairMatches] | None = None
+        self._null: Float[np.ndarray, " matches"] | None = None
 
     def matches(self, layer_a: int | str, layer_b: int | str) -> PairMatches:
         """The matches of a layer pair, the largest correlation first.
@@ -47,7 +49,9 @@ class PairDetails:
     def null_correlations(self, layer_a: int | str, layer_b: int | str) -> Float[np.ndarray, " matches"]:
         """The held-out r of the same pairs under one document shift; see `MatchedLayers.shifted`."""
         matched, matches = self._matched(layer_a, layer_b)
-        return matched.shifted(matches)
+        if self._null is None:
+            self._null = matched.shifted(matches)
+        return self._null
 
     def contexts(
         self, layer_a: int | str, layer_b: int | str, match: int, *, n_contexts: int, window: Window
@@ -106,48 +110,35 @@ class PairDetails:
             found.append(tuple(text.context(row, window, of=side, **given) for row in rows))
         return tuple(found)
 
+    def columns(self, layer_a: int | str, layer_b: int | str) -> dict[str, Shaped[np.ndarray, " matches"]]:
+        """The matches of a layer pair as columns of matches.parquet; r_null NaN where there is no null."""
+        matches, null = self.matches(layer_a, layer_b), self.null_correlations(layer_a, layer_b)
+        found = matches._asdict() | {
+            "r_null": null if len(null) else np.full(len(matches.r), np.nan),
+            "direction": np.array(matches.direction, dtype=object),
+        }
+        return {name: found[name] for name in MATCH_COLUMNS}
+
+    def block(self, layer_a: int | str, layer_b: int | str) -> Float[np.ndarray, "shown shown"]:
+        """The held-out r of matched latents with one another, of those that `shown_matches` chooses."""
+        matched, matches = self._matched(layer_a, layer_b)
+        return matched.block(matches, shown_matches(matches.r_held_out))
+
     def details(
-        self,
-        layer_a: int | str,
-        layer_b: int | str,
-        *,
-        n_matches: int,
-        n_contexts: int,
-        before: int,
-        after: int,
-    ) -> dict[str, object]:
+        self, layer_a: int | str, layer_b: int | str, *, n_matches: int, n_contexts: int, window: Window
+    ) -> PairDetail:
         """The best matches of a layer pair, their contexts and both histograms, as JSON values.
 
-        `{"alignment": str, "condition": str, "n_matches": int, "matches": [{"a", "b", "r", "r_held_out",
-        "rate_a", "rate_b", "direction", "contexts": [{"document", "of", "peak", "tokens", "a", "b"}]}],
-        "histogram": {"matched": [r], "null": [r]}}`. Activations are 0.0 where a position is no row.
-        Histograms hold the held-out r of all matches, ascending, and that of the same pairs under one
-        document shift (empty where documents are too few); of more than 2,000 matches, as many quantiles.
+        Activations are 0.0 where a position is no row. Histograms hold the held-out r of all matches,
+        ascending, and that of the same pairs under one document shift (empty where documents are too few);
+        of more than 2,000 matches, as many quantiles.
         """
         matches = self.matches(layer_a, layer_b)
-        window = Window(before, after)
+        shown = range(min(n_matches, len(matches.latent_a)))
+        found = (self.contexts(layer_a, layer_b, k, n_contexts=n_contexts, window=window) for k in shown)
         return {
-            "alignment": matches.alignment,
-            "condition": matches.condition,
             "n_matches": len(matches.latent_a),
-            "matches": [
-                {
-                    "a": int(matches.latent_a[match]),
-                    "b": int(matches.latent_b[match]),
-                    "r": float(matches.r[match]),
-                    "r_held_out": float(matches.r_held_out[match]),
-                    "rate_a": float(matches.rate_a[match]),
-                    "rate_b": float(matches.rate_b[match]),
-                    "direction": matches.direction[match],
-                    "contexts": [
-                        _plain(each)
-                        for each in self.contexts(
-                            layer_a, layer_b, match, n_contexts=n_contexts, window=window
-                        )
-                    ],
-                }
-                for match in range(min(n_matches, len(matches.latent_a)))
-            ],
+            "matches": [_match(matches, k, contexts) for k, contexts in zip(shown, found, strict=True)],
             "histogram": {
                 "matched": _quantiles(matches.r_held_out),
                 "null": _quantiles(self.null_correlations(layer_a, layer_b)),
@@ -161,7 +152,7 @@ class PairDetails:
             with self.stored.explained():
                 pair = self.stored.pair(*labels)
                 matched = MatchedLayers(self.stored.store, pair, *self._layers.of(pair))
-                self._matches = labels, matched, matched.matches()
+                self._matches, self._null = (labels, matched, matched.matches()), None
         return self._matches[1:]
 
     def _text(self, layer: tuple[Artifact, ...]) -> Text:
@@ -173,24 +164,6 @@ class PairDetails:
         return self._texts[tokens.path]
 
 
-def pair_details(
-    results_folder: str | Path,
-    layer_a: int | str,
-    layer_b: int | str,
-    *,
-    n_matches: int,
-    n_contexts: int,
-    before: int,
-    after: int,
-    store: str | Path | None = None,
-) -> dict[str, object]:
-    """`PairDetails.details` of one layer pair; keep a `PairDetails` for many, which reads layers once."""
-    details = PairDetails(stored_comparison(results_folder, store))
-    return details.details(
-        layer_a, layer_b, n_matches=n_matches, n_contexts=n_contexts, before=before, after=after
-    )
-
-
 def _peaks(latent: sp.csc_array, compared: Int[np.ndarray, " compared"], text: Text, *, n: int) -> list[int]:
     """The rows of the largest activations of a latent (`rows x 1`), among those compared on."""
     rows = latent.indices.astype(np.int64)
@@ -200,12 +173,29 @@ def _peaks(latent: sp.csc_array, compared: Int[np.ndarray, " compared"], text: T
     return top_rows(rows, values, text.row_documents[rows], n=n).tolist()
 
 
-def _plain(context: Context) -> dict[str, object]:
-    """JSON values of a context; JSON has no NaN."""
-    fields: dict[str, object] = {**context._asdict(), "tokens": list(context.tokens)}
-    for side in ("a", "b"):
-        fields[side] = [round(float(each), _DIGITS) for each in np.nan_to_num(getattr(context, side))]
-    return fields
+def _match(matches: PairMatches, number: int, contexts: tuple[Context, ...]) -> MatchDetail:
+    return {
+        "a": int(matches.latent_a[number]),
+        "b": int(matches.latent_b[number]),
+        "r": float(matches.r[number]),
+        "r_held_out": float(matches.r_held_out[number]),
+        "rate_a": float(matches.rate_a[number]),
+        "rate_b": float(matches.rate_b[number]),
+        "contexts": [_context(each) for each in contexts],
+    }
+
+
+def _context(context: Context) -> ContextDetail:
+    """JSON values; JSON has no NaN."""
+    a, b = ([round(float(each), _DIGITS) for each in np.nan_to_num(side)] for side in (context.a, context.b))
+    return {
+        "document": context.document,
+        "peak": context.peak,
+        "tokens": list(context.tokens),
+        "a": a,
+        "b": b,
+        "of": "a" if context.of == "a" else "b",
+    }
 
 
 def _quantiles(values: Float[np.ndarray, " values"]) -> list[float]:

@@ -115,6 +115,14 @@ class MatchedLayers:
         r = pair_correlations(a, b.permuted(order), matches.place_a, matches.place_b, matches.condition)
         return r / np.sqrt(half.groups[matches.condition].df_share)
 
+    def block(
+        self, matches: PairMatches, shown: Int[np.ndarray, " shown"]
+    ) -> Float[np.ndarray, "shown shown"]:
+        """The held-out r of the latents of A in some matches with those of B; the matches on the diagonal."""
+        n = len(shown)
+        r = self._r(1, np.repeat(matches.place_a[shown], n), np.tile(matches.place_b[shown], n))
+        return r.reshape(n, n)
+
     def _matchings(self) -> tuple[Matches, str]:
         if self.pair.matches is not None:
             drawn = load_matches(self.store.open(self.pair.matches))

@@ -12,7 +12,7 @@ from typing import ClassVar
 
 from saeuniv.config import Eligibility, Tracking, canonical_json, plain
 from saeuniv.metrics import METRICS, MetricMethod
-from saeuniv.results import FORMAT_VERSION, Results, Row, is_written, write_results, write_status
+from saeuniv.results import FORMAT_VERSION, Row, is_written, write_results, write_status
 from saeuniv.stages.described import Described
 from saeuniv.stages.grid import grid_summaries
 from saeuniv.stages.headline import headline
@@ -144,6 +144,8 @@ class Report(Task):
         Raises:
             ValueError: if no score is there; status.json says so, and earlier results stay.
         """
+        from saeuniv.stages.drawn import draw
+
         host, started = platform.node(), datetime.datetime.now(datetime.UTC).isoformat()
         pairs = [self._read(each) for each in self.reported]
         missing = missing_scores(pairs)
@@ -164,7 +166,8 @@ class Report(Task):
             summary=summary,
             config=self.config,
             status={**state, "host": host, "started": started},
-            figures=self._draw,
+            # With the control's values in the rows: its own results may come later.
+            figures=lambda results, folder: draw(results, folder, self.store),
         )
         progress(2, 3)
         _log.info("report: %d rows written to %s", len(rows), results)
@@ -232,14 +235,6 @@ class Report(Task):
             made_from=[each for each in self.made_from if each not in unread],
             joined=[each.control for each, pair in read if each.control and pair.control],
         )
-
-    def _draw(self, results: Results, folder: Path) -> None:
-        """Heatmaps and the page, with the control's values in the rows: its results may come later."""
-        from saeuniv.report.figures import heatmaps
-        from saeuniv.report.page import write_report
-
-        heatmaps(results, folder)
-        write_report(folder, results, control=None, details=None)
 
     def _track(self, results: Path) -> bool:
         """Whether tracking did what was asked of it."""

@@ -96,6 +96,19 @@ class StoredComparison:
             )
         return self._pairs[labels]
 
+    @property
+    def compared(self) -> tuple[tuple[str, str], ...]:
+        """The layer pairs in the store, row by row of the matrix; those whose scores failed are not there.
+
+        Raises:
+            ArtifactError: the store lacks what names them.
+        """
+        of_a, of_b = (
+            {label: place for place, label in enumerate(each)}
+            for each in (self.results.layers_a, self.results.layers_b)
+        )
+        return tuple(sorted(self._pairs, key=lambda pair: (of_a[pair[0]], of_b[pair[1]])))
+
     def spec(self, artifact: Artifact) -> Mapping[str, Any]:
         """What an artifact is, from its manifest.
 

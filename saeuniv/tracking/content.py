@@ -1,16 +1,18 @@
 """What a W&B run says, computed from results alone: axes, the wide table, rows per layer pair, means."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Shaped
 
 from saeuniv.results import Results
 
-Entry = str | int | float | None
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
-Details = Mapping[tuple[str, str], Mapping[str, Mapping[str, Sequence[float]]]]
-"""By layer pair `(layer_a, layer_b)`: `{"histogram": {"matched": [...], "null": [...]}}`, correlations."""
+Entry = str | int | float | None
 
 LAYER_PAIRS, HISTOGRAMS = "layer_pairs", "histograms"
 """Keys of the tables."""
@@ -98,19 +100,21 @@ def pair_rows(results: Results) -> list[dict[str, Entry]]:
     return rows
 
 
-def histogram_table(comparison: str, details: Details) -> tuple[list[str], list[list[Entry]]]:
-    """Counts of matched correlations and of the null's, in 40 equal bins of [-1, 1] for every layer pair.
-
-    What is not finite is left out; what lies outside counts at the end.
-    """
+def histogram_table(
+    comparison: str, pairs: Iterable[tuple[str, str, "DataFrame"]]
+) -> tuple[list[str], list[list[Entry]]]:
+    """Counts of the held-out r of matches and of their null, for each layer pair in 40 bins of [-1, 1]."""
     edges = np.linspace(-1.0, 1.0, _N_BINS + 1)
+    bounds = [(round(float(low), 2), round(float(high), 2)) for low, high in pairwise(edges)]
     rows: list[list[Entry]] = []
-    for (layer_a, layer_b), each in details.items():
-        histogram = each.get("histogram", {})
-        matched, null = (_counts(histogram.get(name, ()), edges) for name in ("matched", "null"))
-        for k, counts in enumerate(zip(matched, null, strict=True)):
-            bounds = (round(float(edges[k]), 2), round(float(edges[k + 1]), 2))
-            rows.append([comparison, layer_a, layer_b, *bounds, *counts])
+    for layer_a, layer_b, matches in pairs:
+        # Rounding may leave a correlation just outside.
+        matched, null = (
+            np.histogram(matches[name].dropna().clip(-1.0, 1.0), edges)[0].tolist()
+            for name in ("r_held_out", "r_null")
+        )
+        for bound, *counts in zip(bounds, matched, null, strict=True):
+            rows.append([comparison, layer_a, layer_b, *bound, *counts])
     return list(_HISTOGRAM_COLUMNS), rows
 
 
@@ -138,9 +142,3 @@ def _entry(array: Shaped[np.ndarray, "layers_a layers_b"] | None, i: int, j: int
 def _mean(name: str, matrix: Shaped[np.ndarray, "layers_a layers_b"]) -> dict[str, float]:
     defined = matrix[~np.isnan(matrix)]
     return {name: float(defined.mean())} if defined.size else {}
-
-
-def _counts(numbers: Sequence[float], edges: Shaped[np.ndarray, " edges"]) -> list[int]:
-    given = np.asarray(numbers, float)
-    finite = np.clip(given[np.isfinite(given)], edges[0], edges[-1])
-    return np.histogram(finite, edges)[0].tolist()

@@ -12,12 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from saeuniv.config import Tracking
-from saeuniv.results import Results, load
+from saeuniv.results import Results, load, matched_pairs
 from saeuniv.tracking.content import (
     HISTOGRAMS,
     LAYER_PAIRS,
     PAIR_STEP,
-    Details,
     axes,
     histogram_table,
     layer_pair_table,
@@ -68,14 +67,14 @@ def track(
     comparison: str,
     job_type: str,
     metrics: Sequence[str] = (),
-    details: Details | None = None,
 ) -> TrackingOutcome:
     """Writes the W&B run of a results folder to `wandb/` beside it; online, uploads it too.
 
     The run holds one table `layer_pairs` (a row per layer pair, every matrix of matrices.npz a column,
     None where undefined; the columns of all `metrics`, computed or not), a history row per layer pair,
-    the heatmaps, means over layer pairs, and an artifact of all files; with `details` also a table of
-    histograms. Its configuration is `content.axes` and nothing else: no command line, no environment.
+    the heatmaps, the contact sheet, means over layer pairs, a table of histograms of the matches, and an
+    artifact of all files. Its configuration is `content.axes` and nothing else: no command line, no
+    environment.
 
     `job_type` is comparison or control. Never raises: results do not depend on tracking, so whatever
     fails is logged and returned as the message. Returns in bounded time: the run is written offline,
@@ -89,7 +88,7 @@ def track(
     plan = {"id": name, "project": settings.project, "entity": settings.entity, "group": sweep}
     plan |= {"name": comparison, "job_type": job_type}
     try:
-        folder = _write_run(results_folder, plan=plan, metrics=metrics, details=details or {})
+        folder = _write_run(results_folder, plan=plan, metrics=metrics)
         outcome, url = _offline(folder, name), None
         if chosen == "online":
             outcome, url = _upload(folder, name, comparison_folder=results_folder.parent)
@@ -102,9 +101,7 @@ def track(
         return TrackingOutcome("failed", None, None, message)
 
 
-def _write_run(
-    results_folder: Path, *, plan: dict[str, str | None], metrics: Sequence[str], details: Details
-) -> Path:
+def _write_run(results_folder: Path, *, plan: dict[str, str | None], metrics: Sequence[str]) -> Path:
     import wandb
 
     results = load(results_folder)
@@ -124,7 +121,7 @@ def _write_run(
         exit_code = 1
         try:
             _log_pairs(run, results)
-            _log_results(run, results, results_folder, metrics=metrics, details=details)
+            _log_results(run, results, results_folder, metrics=metrics)
             exit_code = 0
         except SystemExit:
             exit_code = _TERMINATED
@@ -183,17 +180,16 @@ def _log_pairs(run: "wandb.Run", results: Results) -> None:
         run.log(row)
 
 
-def _log_results(
-    run: "wandb.Run", results: Results, folder: Path, *, metrics: Sequence[str], details: Details
-) -> None:
+def _log_results(run: "wandb.Run", results: Results, folder: Path, *, metrics: Sequence[str]) -> None:
     import wandb
 
     shown = {f"heatmap/{metric}": f"heatmap_{metric}.png" for metric in results.metrics}
     shown |= {_CONTACT_SHEET: f"{_CONTACT_SHEET}.png"}
     images = {key: wandb.Image(str(path)) for key, name in shown.items() if (path := folder / name).is_file()}
     tables = {LAYER_PAIRS: layer_pair_table(results, metrics)}
-    if details:
-        tables[HISTOGRAMS] = histogram_table(results.rows[0].comparison, details)
+    histograms = histogram_table(results.rows[0].comparison, matched_pairs(folder))
+    if histograms[1]:
+        tables[HISTOGRAMS] = histograms
     logged = {
         # W&B asks for lists of wider element types, and lists are invariant.
         key: wandb.Table(columns=columns, data=rows)  # pyright: ignore[reportArgumentType]

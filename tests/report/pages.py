@@ -69,6 +69,10 @@ def details_of(results: Results, matches: int = 12, words: tuple[str, ...] = ())
             "matched": [chance.betavariate(5, 3) for _ in range(60)],
             "null": [chance.gauss(0.05, 0.05) for _ in range(60)],
         }
-        return {"matches": [match(rank) for rank in range(matches)], "histogram": histogram}
+        return {
+            "n_matches": matches,
+            "matches": [match(rank) for rank in range(matches)],
+            "histogram": histogram,
+        }
 
     return {(a, b): pair() for a in results.layers_a for b in results.layers_b}

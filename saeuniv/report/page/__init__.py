@@ -10,5 +10,4 @@ from saeuniv.report.page.pages import REPORT as REPORT
 from saeuniv.report.page.pages import SWEEP as SWEEP
 from saeuniv.report.page.pages import page as page
 from saeuniv.report.page.pages import sweep_page as sweep_page
-from saeuniv.report.page.pages import write_report as write_report
 from saeuniv.report.page.sweep import Compared as Compared

@@ -42,5 +42,7 @@ class HistogramDetail(TypedDict):
 class PairDetail(TypedDict):
     """One layer pair."""
 
+    n_matches: int
+    """How many there are; not all need to be given."""
     matches: list[MatchDetail]
     histogram: HistogramDetail

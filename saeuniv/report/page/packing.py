@@ -55,7 +55,7 @@ def packed(details: Details, caps: Caps) -> dict[str, object]:
     pairs = [
         {
             "at": list(at),
-            "of": len(detail["matches"]),
+            "of": detail["n_matches"],
             "histogram": _histogram(detail["histogram"]),
             "matches": [
                 _match(match, caps, tokens, documents) for match in _best(detail["matches"], caps.matches)

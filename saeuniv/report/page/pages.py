@@ -9,12 +9,10 @@ import re
 from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib import resources
-from pathlib import Path
 
-from saeuniv.report.page.comparison import ReportData, report_data
-from saeuniv.report.page.packing import Caps, Details, cut, ladder, packed
+from saeuniv.report.page.comparison import ReportData
+from saeuniv.report.page.packing import Caps, cut, ladder, packed
 from saeuniv.report.page.sweep import Compared, sweep_tree
-from saeuniv.results import Results
 
 REPORT, SWEEP = "report.html", "sweep.html"
 
@@ -46,16 +44,6 @@ def page(data: ReportData) -> str:
 def sweep_page(compared: Sequence[Compared], name: str) -> str:
     """The page of a sweep: small heatmaps, headline numbers and links to the pages of its comparisons."""
     return _document("sweep", f"Sweep {name}", {"name": name} | sweep_tree(compared))
-
-
-def write_report(folder: Path, results: Results, control: Results | None, details: Details | None) -> None:
-    """Writes `report.html` into the folder.
-
-    Raises:
-        OSError: where it cannot be written.
-    """
-    text = page(report_data(results, control, details))
-    (folder / REPORT).write_text(text, encoding="utf-8")
 
 
 def _first_likely(data: ReportData, ladder: Sequence[Caps], room: int) -> int:
