@@ -16,7 +16,7 @@ _PAPER = 255
 
 
 def shown_matches(r: Float[np.ndarray, " matches"], *, size: int = SIZE) -> Int[np.ndarray, " shown"]:
-    """Which matches a block shows: chosen by quantile of their correlation, evenly from the best to the worst.
+    """Which matches a block shows: by quantile of their correlation, evenly from the best to the worst.
 
     A diagonal that fades into its surroundings is then seen to. Fewer matches than `size` are all shown;
     matches without a correlation (NaN) are not.

@@ -1,4 +1,4 @@
-"""matches.parquet: the matches of every layer pair of a comparison, one a row, layer pair after layer pair."""
+"""matches.parquet: the matches of every layer pair of a comparison, a row each, layer pair by layer pair."""
 
 import os
 import uuid

@@ -9,6 +9,8 @@ from jaxtyping import Float, Int
 from saeuniv.adapters.token_pieces import TokenBytes, pieces
 from saeuniv.stages.tokens import HeldOut
 
+_FIRST_FIRINGS = 64
+
 
 class Window(NamedTuple):
     """How much text is shown around a peak."""
@@ -100,8 +102,12 @@ def top_rows(
     active = values > 0
     rows, values, documents = rows[active], values[active], documents[active]
     order = np.lexsort((rows, -values))
-    first_of_document = np.sort(np.unique(documents[order], return_index=True)[1])
-    return rows[order[first_of_document[:n]]]
+    # The peaks stand among the first firings, unless these are of few documents.
+    for first in (_FIRST_FIRINGS * n, len(order)):
+        places = np.sort(np.unique(documents[order[:first]], return_index=True)[1])
+        if len(places) >= n:
+            break
+    return rows[order[places[:n]]]
 
 
 def _activations(

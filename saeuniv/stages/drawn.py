@@ -22,7 +22,7 @@ _log = logging.getLogger(__name__)
 # Matches and contexts (of each side) read for the page, which keeps as many as fit: fewer for large grids.
 _FEW_PAIRS = 144
 _SHOWN, _SHOWN_OF_MANY = (40, 3), (12, 2)
-_WINDOW = Window(before=8, after=6)
+_WINDOW, _WINDOW_OF_BYTES = Window(before=8, after=6), Window(before=32, after=24)
 
 
 def draw(results: Results, folder: Path, store: Store, control: Results | None = None) -> None:
@@ -50,6 +50,7 @@ def _write_matches(stored: StoredComparison, folder: Path) -> dict[tuple[str, st
     found = PairDetails(stored)
     few = len(stored.compared) <= _FEW_PAIRS
     n_matches, n_contexts = _SHOWN if few else _SHOWN_OF_MANY
+    window = _WINDOW_OF_BYTES if stored.results.summary.get("token_unit") == "byte" else _WINDOW
     details: dict[tuple[str, str], PairDetail] = {}
     blocks: dict[tuple[str, str], Float[np.ndarray, "_ _"]] = {}
     with writes_matches(folder) as write:
@@ -58,6 +59,6 @@ def _write_matches(stored: StoredComparison, folder: Path) -> dict[tuple[str, st
             made = {"alignment": matches.alignment, "condition": matches.condition}
             write(place | made, found.columns(*pair))
             blocks[pair] = found.block(*pair)
-            details[pair] = found.details(*pair, n_matches=n_matches, n_contexts=n_contexts, window=_WINDOW)
+            details[pair] = found.details(*pair, n_matches=n_matches, n_contexts=n_contexts, window=window)
     write_contact_sheet(blocks, stored.results.layers_a, stored.results.layers_b, folder)
     return details

@@ -1,6 +1,5 @@
 """Matches, contexts and histograms of a whole run, against what the run itself stored and reported."""
 
-import json
 import subprocess
 import sys
 
@@ -9,37 +8,48 @@ import pytest
 
 import saeuniv
 from tests.pipeline.conftest import Trained
+from tests.report.pages import page_data
 
 
 def test_matches_are_those_the_run_stored_with_the_r_it_saw(trained: Trained) -> None:
-    folder = trained.folders[0]
-    loaded = saeuniv.load(folder, store=trained.desk.store)
+    loaded = saeuniv.load(trained.folders[0], store="nowhere")
     matches = loaded.matches(1, 0)
     assert matches.attrs == {"alignment": "hungarian", "condition": "token"}
     row = loaded.results.row("matched_correlation", "1", "0")
     assert row and len(matches) == row.n_matches
     listed = matches[matches.similarity > 0]
     np.testing.assert_allclose(listed.r, listed.similarity, atol=1e-6)
+    assert matches.r_held_out.mean() > 3 * abs(matches.r_null.mean())
 
 
-def test_details_of_a_run_are_json_and_need_no_torch(trained: Trained) -> None:
-    folder = trained.folders[0]
+def test_results_can_be_drawn_again_without_torch_and_with_the_same_bytes(trained: Trained) -> None:
+    folder = trained.folders[0] / "results"
+    names = ("matches.parquet", "contact_sheet.png", "report.html")
+    before = [(folder / name).read_bytes() for name in names]
     code = (
-        "import json, sys; from saeuniv.stages.pair_details import pair_details;"
-        f"print(json.dumps(pair_details({str(folder)!r}, 1, '1', "
-        "n_matches=3, n_contexts=2, before=8, after=8)));"
+        "import sys; from pathlib import Path; from saeuniv.stages.drawn import draw;"
+        "from saeuniv.stages.stored import stored_comparison;"
+        f"stored = stored_comparison({str(folder)!r});"
+        f"draw(stored.results, Path({str(folder)!r}), stored.store);"
         "assert 'torch' not in sys.modules"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=trained.desk.environment
-    )
-    details = json.loads(done.stdout)
-    assert len(details["matches"]) == 3
-    assert np.mean(details["histogram"]["matched"]) > 3 * abs(np.mean(details["histogram"]["null"]))
-    for match in details["matches"]:
-        for context in match["contexts"]:
-            own = context[context["of"]]
-            assert own[context["peak"]] > 0 and len(context["tokens"]) == len(own)
+    subprocess.run([sys.executable, "-c", code], check=True, env=trained.desk.environment)
+    assert [(folder / name).read_bytes() for name in names] == before
+
+
+def test_the_page_has_matches_and_text_of_every_layer_pair(trained: Trained) -> None:
+    tree = page_data((trained.folders[0] / "results" / "report.html").read_text())
+    loaded = saeuniv.load(trained.folders[0])
+    pairs = {tuple(pair["at"]): pair for pair in tree["matches"]["pairs"]}
+    assert set(pairs) == {(a, b) for a in loaded.layers_a for b in loaded.layers_b}
+    for (layer_a, layer_b), pair in pairs.items():
+        matches = loaded.matches(layer_a, layer_b)
+        assert pair["of"] == len(matches)
+        known = set(zip(matches.latent_a, matches.latent_b, strict=True))
+        assert {(match[0], match[1]) for match in pair["matches"]} <= known
+        for match in pair["matches"]:
+            for _, peak, tokens, a, _, b, _, of in match[-1]:
+                assert len(tokens) == len(a) == len(b) and {"a": a, "b": b}[of][peak] != "0"
 
 
 @pytest.mark.parametrize("side", [0, 1])

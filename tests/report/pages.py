@@ -1,7 +1,11 @@
 """What pages are made of in their tests: results with all that can be shown, and matches of random words."""
 
+import base64
+import gzip
+import json
 import math
 import random
+import re
 
 from saeuniv.results import Results
 
@@ -76,3 +80,15 @@ def details_of(results: Results, matches: int = 12, words: tuple[str, ...] = ())
         }
 
     return {(a, b): pair() for a in results.layers_a for b in results.layers_b}
+
+
+def page_data(text: str) -> dict:
+    """What a page holds."""
+    packed_data = re.search(r'<script id="data" type="application/octet-stream">(.*?)</script>', text)
+    assert packed_data
+    inflated = gzip.decompress(base64.b64decode(packed_data[1])).decode()
+
+    def refuse(constant: str) -> float:
+        raise AssertionError(f"{constant} is not JSON")
+
+    return json.loads(inflated, parse_constant=refuse)

@@ -3,26 +3,20 @@
 import numpy as np
 from PIL import Image
 
-from saeuniv.report.contact_sheet import contact_sheet, matched_block, write_contact_sheet
+from saeuniv.report.contact_sheet import contact_sheet, shown_matches, write_contact_sheet
 
 
-def test_a_block_has_its_matches_on_the_diagonal_from_the_best_to_the_worst():
-    rng = np.random.default_rng(0)
-    correlations = rng.uniform(-0.1, 0.1, (300, 300))
-    np.fill_diagonal(correlations, rng.permutation(np.linspace(0.2, 0.9, 300)))
-    block = matched_block(correlations)
-    assert block.shape == (64, 64)
-    diagonal = np.diagonal(block)
-    assert (diagonal[0], diagonal[-1]) == (0.9, 0.2)
-    # By quantile: evenly over an even distribution.
-    np.testing.assert_allclose(np.diff(diagonal), -0.7 / 63, atol=0.7 / 299)
-    assert np.abs(block - np.diag(diagonal)).max() <= 0.1
+def test_matches_are_shown_by_quantile_from_the_best_to_the_worst():
+    r = np.random.default_rng(0).permutation(np.linspace(0.2, 0.9, 300))
+    shown = r[shown_matches(r)]
+    assert (len(shown), shown[0], shown[-1]) == (64, 0.9, 0.2)
+    # Evenly over an even distribution.
+    np.testing.assert_allclose(np.diff(shown), -0.7 / 63, atol=0.7 / 299)
 
 
 def test_few_matches_are_all_shown_and_those_without_a_correlation_are_not():
-    correlations = np.diag([0.1, np.nan, 0.3])
-    np.testing.assert_array_equal(matched_block(correlations), np.diag([0.3, 0.1]))
-    assert matched_block(np.full((2, 2), np.nan)).shape == (0, 0)
+    assert shown_matches(np.array([0.1, np.nan, 0.3])).tolist() == [2, 0]
+    assert not len(shown_matches(np.full(2, np.nan)))
 
 
 def test_blocks_stand_at_their_layers_and_what_is_missing_is_white():

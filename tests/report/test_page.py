@@ -1,9 +1,7 @@
 """The pages as files: their size, their bytes, what is in them, and that they reach nothing."""
 
 import base64
-import gzip
 import hashlib
-import json
 import math
 import re
 import time
@@ -16,7 +14,7 @@ import pytest
 from saeuniv.report.page import Compared, page, report_data, sweep_page
 from saeuniv.report.page.packing import Caps, packed, visible
 from saeuniv.results import Results
-from tests.report.pages import HOSTILE, METRICS, details_of, entry
+from tests.report.pages import HOSTILE, METRICS, details_of, entry, page_data
 
 
 @pytest.fixture
@@ -29,21 +27,10 @@ def details(results: Results) -> dict:
     return details_of(results)
 
 
-def data_of(text: str) -> dict:
-    packed_data = re.search(r'<script id="data" type="application/octet-stream">(.*?)</script>', text)
-    assert packed_data
-    inflated = gzip.decompress(base64.b64decode(packed_data[1])).decode()
-
-    def refuse(constant: str) -> float:
-        raise AssertionError(f"{constant} is not JSON")
-
-    return json.loads(inflated, parse_constant=refuse)
-
-
 def test_a_page_of_6_by_12_layers_stays_below_200_kb_and_says_what_was_left_out(results, details) -> None:
     text = page(report_data(results, None, details))
     assert len(text.encode()) < 200_000
-    data = data_of(text)
+    data = page_data(text)
     kept = [pair["matches"] for pair in data["matches"]["pairs"]]
     assert all(len(matches) == len(kept[0]) > 0 for matches in kept)
     assert "of 864 matches" in data["left_out"] and "of 5184 contexts" in data["left_out"]
@@ -56,12 +43,12 @@ def test_a_page_of_42_by_32_layers_stays_below_5_mb(make_results) -> None:
     text = page(data)
     print(f"42 x 32: {len(text) / 1e6:.2f} MB in {time.perf_counter() - began:.1f} s")
     assert len(text.encode()) < 5_000_000
-    assert data_of(text)["matches"]["pairs"][-1]["at"] == ["41", "31"]
+    assert page_data(text)["matches"]["pairs"][-1]["at"] == ["41", "31"]
 
 
 def test_few_matches_are_all_kept_and_nothing_is_said(make_results) -> None:
     few = make_results(entry, 2, 2)
-    data = data_of(page(report_data(few, None, details_of(few, matches=3))))
+    data = page_data(page(report_data(few, None, details_of(few, matches=3))))
     assert data["left_out"] == ""
     assert [len(pair["matches"]) for pair in data["matches"]["pairs"]] == [3, 3, 3, 3]
 
@@ -92,7 +79,7 @@ def test_the_policy_lets_only_the_program_and_style_of_the_page_run(results) -> 
 
 
 def test_numbers_come_back_to_four_digits_and_undefined_ones_as_null_with_a_reason(results) -> None:
-    data = data_of(page(report_data(results, None, None)))
+    data = page_data(page(report_data(results, None, None)))
     cka = next(metric for metric in data["metrics"] if metric["name"] == "cka")
     expected = results.matrix("cka")
     assert cka["views"]["value"][0] == [None] * 12
@@ -109,7 +96,7 @@ def test_what_is_no_number_is_null(make_results) -> None:
     pair["matches"][0] |= {"r": math.nan, "r_held_out": math.inf}
     pair["matches"][0]["contexts"][0]["a"][10] = math.nan
     pair["histogram"]["null"].append(math.nan)
-    matches = data_of(page(report_data(one, None, odd)))["matches"]["pairs"][0]["matches"]
+    matches = page_data(page(report_data(one, None, odd)))["matches"]["pairs"][0]["matches"]
     assert [match[2:4] for match in matches] == [[0.94, 0.89], [None, None]]
 
 
@@ -154,7 +141,7 @@ def test_hostile_text_is_only_in_the_data(make_results) -> None:
 
 
 def test_the_sentence_is_made_from_the_controls_values_where_its_results_are_not_there(results) -> None:
-    data = data_of(page(report_data(results, None, None)))
+    data = page_data(page(report_data(results, None, None)))
     assert "times as much as" in data["meaning"]
 
 
@@ -163,7 +150,7 @@ def compared(results: Results | None) -> Compared:
 
 
 def test_the_page_of_a_sweep_has_every_comparison_also_those_without_results(results) -> None:
-    data = data_of(sweep_page([compared(results), compared(None)], "s"))
+    data = page_data(sweep_page([compared(results), compared(None)], "s"))
     first, second = data["comparisons"]
     assert (first["link"], first["width"], first["models"]) == (
         "one/results/report.html",
@@ -175,7 +162,7 @@ def test_the_page_of_a_sweep_has_every_comparison_also_those_without_results(res
 
 
 def test_a_sweep_without_any_results_has_a_page() -> None:
-    assert data_of(sweep_page([compared(None)], "s"))["metrics"] == []
+    assert page_data(sweep_page([compared(None)], "s"))["metrics"] == []
 
 
 def test_the_wheel_has_the_parts_of_the_pages(tmp_path: Path) -> None:

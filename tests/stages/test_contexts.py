@@ -161,7 +161,7 @@ def test_a_tokenizer_that_is_nowhere_leaves_numbers_and_a_warning(tmp_path, make
 
 
 def test_details_are_json_without_nan(run):
-    details = _details(run).details(0, 7, n_matches=3, n_contexts=1, before=1, after=1)
+    details = _details(run).details(0, 7, n_matches=3, n_contexts=1, window=Window(1, 1))
     assert json.loads(json.dumps(details, allow_nan=False)) == details
     (match,) = details["matches"]
     assert (match["a"], match["b"]) == (0, 0)

@@ -7,12 +7,14 @@ import numpy as np
 import pytest
 
 from saeuniv.numerics.assignment import Matching
-from saeuniv.stages.pair_details import PairDetails, pair_details
+from saeuniv.stages.contexts import Window
+from saeuniv.stages.pair_details import PairDetails
 from saeuniv.stages.pair_matches import BEST_PARTNERS, PairMatches
 from saeuniv.stages.stored import stored_comparison
 from saeuniv.store import ArtifactError
 from tests.stored_runs import StoredRun, TokenSet, make_stored_run
 
+_SHOWN = {"n_matches": 2, "n_contexts": 2, "window": Window(1, 1)}
 N_DOCUMENTS, N_LATENTS, CONTEXT = 24, 5, 34
 
 
@@ -148,7 +150,7 @@ def test_groups_of_layers_are_numbered_on(tmp_path, make_row):
 
 def test_an_alignment_that_made_no_pairs_has_no_matches(tmp_path, make_row):
     planted = _plant(tmp_path, make_row, {})
-    details = pair_details(planted.run.folder, 0, 0, n_matches=3, n_contexts=1, before=1, after=1)
+    details = PairDetails(stored_comparison(planted.run.folder)).details(0, 0, **_SHOWN)
     assert details["matches"] == [] and details["histogram"] == {"matched": [], "null": []}
 
 
@@ -166,7 +168,7 @@ def test_layers_are_read_once_for_all_their_pairs_and_forgotten_when_memory_is_s
         read.clear()
         details = PairDetails(stored_comparison(planted.run.folder), kept_bytes=kept_bytes)
         for a, b in ((0, 0), (0, 1), (1, 0), (1, 1)):
-            details.details(a, b, n_matches=2, n_contexts=2, before=1, after=1)
+            details.details(a, b, **_SHOWN)
         assert len(read) == expected
 
 

@@ -45,11 +45,11 @@ def publish(store: Store, scores: Artifact, value: float) -> None:
 def report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Report:
     """Two metrics of two by two layer pairs with a control, all in the store; heatmaps are blank files."""
 
-    def draw(results, folder):
-        for metric in results.metrics:
-            (folder / f"heatmap_{metric}.png").touch()
+    def draw(results, folder, store):
+        for name in (*(f"heatmap_{metric}.png" for metric in results.metrics), "report.html"):
+            (folder / name).touch()
 
-    monkeypatch.setattr("saeuniv.report.figures.heatmaps", draw)
+    monkeypatch.setattr("saeuniv.stages.drawn.draw", draw)
     store = Store(tmp_path / "store")
     with store.publish(TOKENS) as folder:
         (folder / "text.json").write_text(json.dumps({"sha256": "0" * 64}))

@@ -1,6 +1,7 @@
 """What a run says of results: axes, the wide table, rows per layer pair, histograms, means."""
 
 import pytest
+from pandas import DataFrame
 
 from saeuniv.metrics import METRICS
 from saeuniv.results import Results
@@ -49,17 +50,13 @@ def test_rows_count_layer_pairs_by_depth_and_leave_out_what_is_undefined(make_re
 
 
 def test_histograms_stand_side_by_side_in_the_same_bins():
-    details = {("0", "1"): {"histogram": {"matched": [0.99, 1.0, -1.0], "null": [0.01, float("nan"), 7.0]}}}
-    columns, rows = histogram_table("a-b", details)
+    matches = DataFrame({"r_held_out": [0.99, 1.0, -1.0], "r_null": [0.01, None, 1.0000001]})
+    columns, rows = histogram_table("a-b", [("0", "1", matches)])
     assert columns == ["comparison", "layer_a", "layer_b", "from", "to", "matched", "null"]
     assert len(rows) == 40
     assert rows[0] == ["a-b", "0", "1", -1.0, -0.95, 1, 0]
     assert rows[20][3:] == [0.0, 0.05, 0, 1]
     assert rows[-1][3:] == [0.95, 1.0, 2, 1]
-
-
-def test_a_layer_pair_without_a_histogram_counts_nothing():
-    assert {tuple(row[5:]) for row in histogram_table("a-b", {("0", "0"): {}})[1]} == {(0, 0)}
 
 
 def test_means_leave_out_what_is_undefined(make_results):

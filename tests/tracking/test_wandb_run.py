@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from saeuniv.config import Tracking, TrackingMode
+from saeuniv.results import MATCH_COLUMNS, writes_matches
 from saeuniv.tracking import TrackingOutcome, run_id, track
 from saeuniv.tracking.content import axes
 from tests.tracking.reading import records
@@ -239,9 +240,13 @@ def test_a_row_for_every_layer_pair_comes_before_the_tables(outcome, results):
     assert "NaN" not in json.dumps(found)
 
 
-def test_details_become_a_table_of_histograms_and_a_contact_sheet_an_image(folder):
+def test_matches_become_a_table_of_histograms_and_their_contact_sheet_an_image(folder):
     Image.new("RGB", (2, 2)).save(folder / "contact_sheet.png")
-    details = {("0", "0"): {"histogram": {"matched": [0.5], "null": [0.0]}}}
-    (last,) = records(_track(folder, details=details).folder)["history"][-1:]
+    columns = dict.fromkeys(MATCH_COLUMNS, np.array([1.0])) | {"direction": np.array(["both"], object)}
+    with writes_matches(folder) as write:
+        write(dict.fromkeys(("layer_a", "layer_b", "alignment", "condition"), "0"), columns)
+    found = records(_track(folder).folder)
+    (last,) = found["history"][-1:]
     assert last["item"]["histograms.nrows"] == 40
     assert last["item"]["contact_sheet._type"] == "image-file"
+    assert "matches.parquet" in json.dumps(found["artifact"])

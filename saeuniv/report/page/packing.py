@@ -13,6 +13,8 @@ Details = Mapping[tuple[str, str], PairDetail]
 _LONGEST_TOKEN = 40
 _LONGEST_DOCUMENT = 60
 _BINS = 40
+# Of text whose tokens are single bytes, so many times as many are shown.
+_BYTES_A_TOKEN = 4
 # Deeper colours than these could not be told apart.
 _SHADES = 9
 _CONTROL_PICTURES = 0x2400
@@ -72,7 +74,14 @@ def ladder(details: Details) -> tuple[Caps, ...]:
     most = max((len(detail["matches"]) for detail in details.values()), default=0)
     most_texts = max((len(match["contexts"]) for match in matches), default=0)
     longest = max((len(text["tokens"]) for match in matches for text in match["contexts"]), default=0)
-    kept = (Caps(min(c.matches, most), min(c.contexts, most_texts), min(c.reach, longest)) for c in _LADDER)
+    of_bytes = all(
+        len(token) <= 1 for match in matches for text in match["contexts"] for token in text["tokens"]
+    )
+    reach = _BYTES_A_TOKEN if of_bytes else 1
+    kept = (
+        Caps(min(c.matches, most), min(c.contexts, most_texts), min(c.reach * reach, longest))
+        for c in _LADDER
+    )
     return tuple(dict.fromkeys(kept))
 
 
