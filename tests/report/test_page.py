@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from saeuniv.report.page import Compared, page, report_data, sweep_page
-from saeuniv.report.page.packing import Caps, packed, visible
+from saeuniv.report.page.packing import Caps, _shades, packed, visible
 from saeuniv.results import Results
 from tests.report.pages import HOSTILE, METRICS, details_of, entry, page_data
 
@@ -172,3 +172,12 @@ def test_the_wheel_has_the_parts_of_the_pages(tmp_path: Path) -> None:
     here = Path("saeuniv/report/page/assets")
     parts = {f"{here.as_posix()}/{path.name}" for path in (Path(__file__).parents[2] / here).iterdir()}
     assert parts and parts <= set(zipfile.ZipFile(wheel).namelist())
+
+
+def test_every_token_has_one_digit_also_where_rounding_leaves_the_largest_above_the_last() -> None:
+    # Nine times these, divided by themselves, is more than nine.
+    largest = [k / 1000 for k in range(1, 1000) if math.ceil(9 * (k / 1000) / (k / 1000)) > 9]
+    assert largest
+    for each in largest:
+        digits, most = _shades([each, 0.0, each / 9])
+        assert (digits[:2], len(digits), most) == ("90", 3, pytest.approx(each, rel=0.01))

@@ -163,8 +163,11 @@ def _shades(activations: Sequence[float]) -> tuple[str, float]:
     most = max((each for each in activations if 0 < each < math.inf), default=0.0)
     if not most:
         return "0" * len(activations), 0.0
-    # What is active at all is never shown as inactive.
-    shades = [str(math.ceil(_SHADES * each / most)) if 0 < each <= most else "0" for each in activations]
+    # What is active at all is never shown as inactive; rounding may leave the largest just above.
+    shades = [
+        str(min(_SHADES, math.ceil(_SHADES * each / most))) if 0 < each <= most else "0"
+        for each in activations
+    ]
     return "".join(shades), float(f"{most:.3g}")
 
 
