@@ -83,7 +83,8 @@ class MatchedLayers:
         """
         found, alignment = self._matchings()
         place_a, place_b, direction, similarity = _united(found)
-        order = np.lexsort((place_b, place_a, -self._r(0, place_a, place_b)))
+        r = self._r(0, place_a, place_b)
+        order = np.lexsort((place_b, place_a, -r))
         place_a, place_b = place_a[order], place_b[order]
         return PairMatches(
             latent_a=self.a.numbers[place_a],
@@ -92,7 +93,7 @@ class MatchedLayers:
             place_b=place_b,
             direction=tuple(direction[each] for each in order),
             similarity=similarity[order],
-            r=self._r(0, place_a, place_b),
+            r=r[order],
             r_held_out=self._r(1, place_a, place_b),
             rate_a=self.a.rates[place_a],
             rate_b=self.b.rates[place_b],
