@@ -24,7 +24,7 @@ from saeuniv.hookpoints import HookpointKind
 from saeuniv.metrics import METRICS, base
 from saeuniv.metrics.decoder_metric import DecoderMetric
 from saeuniv.preflight.composer import Composer, read_command
-from saeuniv.results import FORMAT_VERSION, REASONS, NullRow, Row, columns, load, write_status
+from saeuniv.results import FORMAT_VERSION, MATCH_COLUMNS, REASONS, NullRow, Row, columns, load, write_status
 from saeuniv.stages.report import Report
 from saeuniv.stages.sweep import _COLUMNS as SWEEP_COLUMNS
 from tests.stages.test_report import report as report
@@ -185,6 +185,8 @@ def test_every_column_is_explained() -> None:
     of_row = entries(section(RESULTS, "layer_pairs.csv").partition("### Flags")[0])
     assert sorted(of_row) == sorted(columns(Row))
     assert sorted(entries(section(RESULTS, "nulls.csv"))) == sorted(columns(NullRow))
+    place = {"layer_a", "layer_b", "alignment", "condition"}
+    assert set(entries(section(RESULTS, "matches.parquet"))) == {*MATCH_COLUMNS, *place}
     assert set(SWEEP_COLUMNS) == set(SPAN.findall(section(RESULTS, "sweep.csv"))) - {"none"}
 
 

@@ -14,7 +14,6 @@ class FoldedParameters(DictionaryAlignment):
 
     name: ClassVar[str] = "folded_parameters"
     needs_thresholds: ClassVar[bool] = True
-    needs_thresholds: ClassVar[bool] = True
 
     def candidates_of(self, a: DictionaryParameters, b: DictionaryParameters) -> Candidates:
         """The latents with the closest encoder, bias and decoder, all scaled to thresholds of 1.

@@ -175,16 +175,18 @@ def _fit(given: argparse.Namespace, sae: LocalSae | HubSae) -> None:
     text = TextData(path=given.text) if given.text else StdlibData()
     found = fvu_of(facts.folder, facts.identity.get("commit"), known, text)
     for each in known:
-        say(f"{each.hookpoint}: FVU {_shown(found[each.hookpoint], each)}")
+        say(f"{each.hookpoint}: FVU {_shown(found[each.hookpoint], each, sae.max_fvu)}")
 
 
-def _shown(fvu: dict[str, float], each: DictionaryFacts) -> str:
+def _shown(fvu: dict[str, float], each: DictionaryFacts, max_fvu: float) -> str:
     own = fvu[str(each.hookpoint)]
     near = ", ".join(
         f"{value:.3f} at {place}" for place, value in fvu.items() if place != str(each.hookpoint)
     )
     lowest = min(fvu, key=fvu.__getitem__)
     remark = "" if lowest == str(each.hookpoint) else f"; fits {lowest} best"
+    if own > max_fvu:
+        remark += f"; a run refuses more than {max_fvu:g}, unless sae_a.max_fvu allows it"
     return f"{own:.3f} ({near}){remark}"
 
 

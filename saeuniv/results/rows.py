@@ -51,7 +51,7 @@ class Row:
     model_a: str
     model_b: str
     revision_a: str
-    """Commit, step or seed that pins the model; empty where the name says all."""
+    """Commit that pins the model; empty where it is no hub repository."""
     revision_b: str
     hookpoint_a: str
     """Where activations were read: `resid_post[3]`."""

@@ -222,7 +222,6 @@ class Report(Task):
             **token_summary(self.store, *self.tokens),
             "python": platform.python_version(),
             "saeuniv": importlib.metadata.version("saeuniv"),
-            "gpu_hours": 0.0,
         }
 
     def _provenance(self, pairs: list[PairScores]) -> dict[str, object]:

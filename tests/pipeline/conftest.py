@@ -66,7 +66,7 @@ class Desk:
             env={**self.environment, **environment},
             capture_output=True,
             text=True,
-            timeout=150,
+            timeout=300,
             check=False,
         )
 
