@@ -11,20 +11,26 @@ import numpy as np
 from saeuniv.commands.found import comparisons_in, has_results, result_folder
 from saeuniv.commands.shell import DONE, parser, say
 from saeuniv.commands.sweeps import MULTIRUN
-from saeuniv.report.differences import DifferenceMap, difference_map, difference_page
+from saeuniv.commands.sync import settings_of
+from saeuniv.config import ConfigError
+from saeuniv.report.differences import DifferenceMap, difference_map, difference_page, difference_text
 from saeuniv.report.drawing import save, style
 from saeuniv.stages.differences import Difference, MatchedSweeps, differences, matched
 from saeuniv.stages.stored import StoredComparison, stored_comparison
 from saeuniv.store.text import write_text
+from saeuniv.tracking import no_key
+from saeuniv.tracking.comparison_report import RunSet, save_report
+from saeuniv.tracking.workspace import default_entity
 
 TABLE, PAGE = "differences.csv", "differences.html"
 
 
 def main(argv: Sequence[str]) -> int:
-    """Write a table, maps and one page of the differences.
+    """Write a table, maps and one page of the differences; with --wandb save a report of both.
 
     Raises:
-        ConfigError: no results, or comparisons that cannot be put in pairs.
+        ConfigError: no results, comparisons that cannot be put in pairs, or no API key.
+        ValueError: wandb-workspaces is not installed, or W&B does not have a project.
     """
     arguments = parser("compare", "How the comparisons of one sweep differ from those of another.")
     arguments.add_argument(
@@ -32,13 +38,26 @@ def main(argv: Sequence[str]) -> int:
     )
     arguments.add_argument("other", metavar="SWEEP", help="the second, from which the first is subtracted")
     arguments.add_argument("--out", type=Path, help="folder to write to; default: multirun/<first>-<second>")
+    arguments.add_argument("--wandb", action="store_true", help="also save a W&B Report with both run sets")
+    arguments.add_argument("--entity", help="user or team; unset: as the sweeps say, else the API key's own")
     given = arguments.parse_args(argv)
+    if given.wandb and (fault := no_key()):
+        raise ConfigError(fault)
     folders = [result_folder(each) for each in (given.one, given.other)]
     found = matched(*(_stored(each) for each in folders))
     names = (folders[0].name, folders[1].name)
     out: Path = given.out or MULTIRUN / f"{names[0]}-{names[1]}"
-    _write(found, names, out)
+    maps = _write(found, names, out)
     say(f"differences: {out / PAGE}")
+    if given.wandb:
+        sets = [
+            _run_set(each[place], folders[place], given.entity)
+            for each in found.pairs[:1]
+            for place in (0, 1)
+        ]
+        metrics = dict.fromkeys(each.metric for each in maps)
+        text = difference_text(names, found.differing, maps)
+        say(f"W&B: {save_report((sets[0], sets[1]), text=text, metrics=tuple(metrics))}")
     return DONE
 
 
@@ -50,7 +69,13 @@ def _stored(folder: Path) -> list[StoredComparison]:
     return [each for each in found if each.results.summary.get("job_type") != "control"] or found
 
 
-def _write(found: MatchedSweeps, names: tuple[str, str], out: Path) -> None:
+def _run_set(stored: StoredComparison, folder: Path, entity: str | None) -> RunSet:
+    tracking = settings_of(stored.results)
+    own = entity or tracking.entity or default_entity()
+    return RunSet(own, tracking.project, str(stored.results.summary.get("sweep") or folder.absolute().name))
+
+
+def _write(found: MatchedSweeps, names: tuple[str, str], out: Path) -> list[DifferenceMap]:
     out.mkdir(parents=True, exist_ok=True)
     rows: list[Difference] = []
     maps: list[DifferenceMap] = []
@@ -70,6 +95,7 @@ def _write(found: MatchedSweeps, names: tuple[str, str], out: Path) -> None:
             number = f"_{place}" if len(found.pairs) > 1 else ""
             save(difference_map(each), out, f"difference_{each.metric}{number}", ("png",))
     write_text(out / PAGE, difference_page(names, found.differing, found.unmatched, maps))
+    return maps
 
 
 def _map(metric: str, rows: Sequence[Difference], one: StoredComparison) -> DifferenceMap:

@@ -118,6 +118,37 @@ def difference_page(
     )
 
 
+def difference_text(
+    names: tuple[str, str],
+    differing: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]],
+    maps: Sequence[DifferenceMap],
+) -> str:
+    """The tables of the page as Markdown."""
+    settings = [(key, ", ".join(one), ", ".join(other)) for key, (one, other) in differing.items()]
+    means = [
+        (
+            each.metric,
+            each.one,
+            each.other,
+            *(number(value, 3) for value in (*each.means, _mean(each))),
+            _apart(each),
+        )
+        for each in maps
+    ]
+    return "\n\n".join(
+        [
+            f"Differences are {names[1]} less {names[0]}.",
+            _markdown(("setting", *names), settings),
+            _markdown(_COLUMNS, means),
+        ]
+    )
+
+
+def _markdown(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [headers, ["---"] * len(headers), *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+
 def _figure(found: DifferenceMap) -> str:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 

@@ -7,7 +7,7 @@ import json
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.resources import files
-from typing import Any, Protocol, cast, runtime_checkable
+from typing import Any, NamedTuple, Protocol, cast, runtime_checkable
 
 from saeuniv.tracking.content import LAYER_PAIRS, PAIR_STEP
 
@@ -92,14 +92,31 @@ def save(view: View) -> str:
     return made.url
 
 
-def _workspace(view: View) -> object:
+class Library(NamedTuple):
+    """What is used of wandb-workspaces, by name: it is an extra, and what it says of its own types fails."""
+
+    expr: Any
+    workspaces: Any
+    reports: Any
+
+
+def library(asked_by: str) -> Library:
+    """The library of views and reports.
+
+    Raises:
+        ValueError: where it is not installed.
+    """
     try:
-        # By name: it is an extra, and what it says of its own types does not hold.
         import_module("wandb_workspaces")
-        expr: Any = import_module("wandb_workspaces.expr")
-        workspaces: Any = import_module("wandb_workspaces.workspaces")
+        names = ("expr", "workspaces", "reports.v2")
+        return Library(*(import_module(f"wandb_workspaces.{name}") for name in names))
     except ImportError as error:
-        raise ValueError(f"saeuniv workspace: expected the package {_INSTALL}") from error
+        raise ValueError(f"{asked_by}: expected the package {_INSTALL}") from error
+
+
+def _workspace(view: View) -> object:
+    found = library("saeuniv workspace")
+    expr, workspaces = found.expr, found.workspaces
     first = f"score/{view.metrics[0]}"
     return workspaces.Workspace(
         entity=view.entity,
@@ -119,7 +136,7 @@ def _workspace(view: View) -> object:
 
 
 def _sections(view: View) -> dict[str, list[object]]:
-    panels: Any = import_module("wandb_workspaces.reports.v2")
+    panels = library("saeuniv workspace").reports
 
     first = view.metrics[0]
     scores = [f"score/{metric}" for metric in view.metrics]
@@ -143,7 +160,7 @@ def _sections(view: View) -> dict[str, list[object]]:
 
 
 def _of_metric(metric: str, view: View) -> list[object]:
-    panels: Any = import_module("wandb_workspaces.reports.v2")
+    panels = library("saeuniv workspace").reports
 
     chart = panels.CustomChart(
         query={"summaryTable": {"tableKey": LAYER_PAIRS}},

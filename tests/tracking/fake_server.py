@@ -26,6 +26,7 @@ class FakeWandb:
         self.committed: set[str] = set()
         self.refused: Counter[int] = Counter()
         self.sent: list[bytes] = []
+        self.views: list[dict] = []
         self._failures = {kind: list(FAILURES[:2]) for kind in failing}
         self._server = _Server(("127.0.0.1", 0), type("Handler", (_Handler,), {"fake": self}))
         self.url = f"http://127.0.0.1:{self._server.server_port}"
@@ -79,6 +80,30 @@ class FakeWandb:
                 empty = {"edges": []}
                 who = {"id": "u", "entity": "me", "username": "me", "flags": "{}", "email": "a@b"}
                 return {"viewer": {**who, "admin": False, "teams": empty, "apiKeys": empty}}
+            case "ProjectInternalId":
+                return {"project": {"id": "p", "internalId": f"internal-{given['projectName']}"}}
+            case "GetProjects":
+                node = {
+                    "id": "p",
+                    "name": "project5",
+                    "entityName": "me",
+                    "createdAt": "",
+                    "isBenchmark": False,
+                    "user": None,
+                }
+                edges = [{"node": node, "cursor": "c"}]
+                return {"models": {"edges": edges, "pageInfo": {"endCursor": "c", "hasNextPage": False}}}
+            case "upsertView":
+                self.views.append(given)
+                project = {"id": "p", "name": given["projectName"], "entityName": given["entityName"]}
+                view = {
+                    "id": "Vmlldzox",
+                    "type": "runs",
+                    "project": project,
+                    "updatedAt": "2026-01-01T00:00:00",
+                }
+                shown = {name: given[name] for name in ("name", "displayName", "description", "spec")}
+                return {"upsertView": {"view": view | shown, "inserted": True}}
             case "ServerFeaturesQuery" | "ServerFeatures":
                 return {"serverInfo": {"features": []}}
             case _:

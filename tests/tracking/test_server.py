@@ -110,3 +110,51 @@ def _is_complete(fake: FakeWandb, name: str, folder: Path, results) -> None:
     assert artifact in fake.committed
     for path in (folder / "results").iterdir():
         assert fake.files[f"{artifact}/{path.name}"] == path.read_bytes()
+
+
+@pytest.fixture
+def pair(tmp_path, results, draw) -> list[Path]:
+    """The same comparison in two sweeps, which trained on different numbers of tokens in two projects."""
+    folders = [tmp_path / "multirun" / name / "a-b-hungarian-0" for name in ("few", "many")]
+    for folder, n_tokens in zip(folders, (5, 6), strict=True):
+        write_results(
+            folder,
+            **{"rows": results.rows, "null_rows": results.null_rows},
+            **{"layers_a": results.layers_a, "layers_b": results.layers_b},
+            summary={"sweep": folder.parent.name, "job_type": "comparison", "primary_metric": "cka"},
+            config=f"sae: {{n_tokens: {n_tokens}}}\ntracking: {{project: project{n_tokens}, entity: me}}\n",
+            status={"state": "done"},
+            figures=draw,
+        )
+    return folders
+
+
+def test_a_report_of_two_sweeps_has_a_run_set_of_each(pair, tmp_path):
+    with FakeWandb() as fake:
+        compared = _start(
+            _SYNC,
+            "compare",
+            *(each.parent for each in pair),
+            "--wandb",
+            "--out",
+            tmp_path / "out",
+            url=fake.url,
+        )
+        said = compared.communicate(timeout=120)[0]
+    assert compared.returncode == 0, said
+    address = f"{fake.url}/me/project5/reports/saeuniv-few-and-many--Vmlldzox"
+    assert said.splitlines()[-1] == f"W&B: {address}"
+    assert (tmp_path / "out" / "differences.html").is_file()
+    (view,) = fake.views
+    spec = json.loads(view["spec"])
+    (grid,) = (block for block in spec["blocks"] if block["type"] == "panel-grid")
+    sets = grid["metadata"]["runSets"]
+    assert [each["name"] for each in sets] == ["few", "many"]
+    assert [each["project"]["id"] for each in sets] == ["internal-project5", "internal-project6"]
+    for each, name in zip(sets, ("few", "many"), strict=True):
+        filters = json.dumps(each["filters"])
+        assert '"group"' in filters and f'"{name}"' in filters
+    (text,) = (block for block in spec["blocks"] if block["type"] == "markdown-block")
+    assert "| sae.n_tokens | 5 | 6 |" in text["content"] and "| cka |" in text["content"]
+    assert "heatmap/cka" in view["spec"] and "score/cka" in view["spec"]
+    assert not any(secret.encode() in sent for secret in _SECRETS for sent in fake.sent)
