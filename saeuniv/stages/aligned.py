@@ -8,7 +8,8 @@ from typing import ClassVar
 from saeuniv.adapters.hub_text import HubText
 from saeuniv.config import Data, canonical_json, plain
 from saeuniv.stages.task import Progress, Task
-from saeuniv.stages.tokens import named_tokenizer, publish_tokens
+from saeuniv.stages.text import named_tokenizer
+from saeuniv.stages.tokens import publish_tokens
 from saeuniv.store import Artifact
 
 _log = logging.getLogger(__name__)

@@ -216,11 +216,11 @@ def with_class(name: str) -> str:
         ("saeuniv_evil.x:Dummy", "expected a class of saeuniv"),
         ("saeuniv.stages.serial:json.loads", "expected a class of this version of saeuniv, found none"),
         ("saeuniv.stages.nowhere:Dummy", "expected a class of this version of saeuniv, found none"),
-        ("saeuniv.stages.tokens:Nothing", "expected a class of this version of saeuniv, found none"),
+        ("saeuniv.stages.text:Nothing", "expected a class of this version of saeuniv, found none"),
         ("saeuniv.stages.serial:os", "expected a dataclass, a named tuple or an enumeration"),
         ("saeuniv.stages.serial:read_task", "expected a dataclass, a named tuple or an enumeration"),
         ("saeuniv.sweep.slurm:QueueError", "expected a dataclass, a named tuple or an enumeration"),
-        ("saeuniv.stages.tokens:MakeTokens", "does not fit"),
+        ("saeuniv.stages.text:MakeTokens", "does not fit"),
     ],
 )
 def test_only_records_of_saeuniv_are_made(name: str, said: str, monkeypatch: pytest.MonkeyPatch) -> None:

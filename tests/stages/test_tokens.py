@@ -13,14 +13,8 @@ from saeuniv.adapters.hub_text import HubText, hub_text
 from saeuniv.adapters.language_model import load_tokenizer
 from saeuniv.config import ChatTemplate, FileData, HubData, TextData
 from saeuniv.stages.serial import read_task, task_json
-from saeuniv.stages.tokens import (
-    TINY_TOKENIZER,
-    HeldOut,
-    MakeTokens,
-    joint_groups,
-    read_held_out,
-    read_stream,
-)
+from saeuniv.stages.text import TINY_TOKENIZER, MakeTokens
+from saeuniv.stages.tokens import HeldOut, joint_groups, read_held_out, read_stream
 from saeuniv.store import Artifact, Kind, artifact
 from tests.adapters.chat_tokenizers import CHATML, write_tokenizer
 from tests.fake_hub import serving

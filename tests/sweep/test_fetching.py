@@ -13,7 +13,7 @@ from saeuniv.preflight import preflight
 from saeuniv.stages.compare import ComparePairs
 from saeuniv.stages.fetch import Fetch
 from saeuniv.stages.models import Rerandomize, TakeInitialWeights
-from saeuniv.stages.tokens import MakeTokens
+from saeuniv.stages.text import MakeTokens
 from saeuniv.store.usage import bytes_text
 from saeuniv.sweep.fetching import announce, fetches
 from saeuniv.sweep.plan import Plan, Request, plan

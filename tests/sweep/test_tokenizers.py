@@ -9,7 +9,7 @@ import pytest
 from saeuniv.preflight import preflight
 from saeuniv.stages.aligned import MakeAlignedTokens
 from saeuniv.stages.serial import read_task, task_json
-from saeuniv.stages.tokens import MakeTokens
+from saeuniv.stages.text import MakeTokens
 from saeuniv.sweep.fetching import fetches
 from saeuniv.sweep.plan import Plan, Request, plan
 from tests.fake_hub import serving
