@@ -47,7 +47,7 @@ class Contexts:
             shown = [_printable(token) for token in each.tokens]
             shown[each.peak] = f">>{shown[each.peak]}<<"
             at = f"a={_number(each.a[each.peak])} b={_number(each.b[each.peak])}"
-            lines.append(f"  peak of {each.of}  {at}  {''.join(shown)}  [{_printable(each.document)}]")
+            lines.append(f"  peak of {each.of}  {at}  {''.join(shown)}  [{_source(each)}]")
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
@@ -60,7 +60,7 @@ class Contexts:
                     _marked(token, shade, is_peak=place == each.peak)
                     for place, (token, shade) in enumerate(zip(each.tokens, shades, strict=True))
                 )
-                document = html.escape(_printable(each.document)) if side == each.of else ""
+                document = html.escape(_source(each)) if side == each.of else ""
                 rows.append(
                     f"<tr><td>{side}{' (peak)' if side == each.of else ''}</td>"
                     f"<td style='text-align:left;font-family:monospace;white-space:pre'>{text}</td>"
@@ -236,6 +236,11 @@ def _printable(text: str) -> str:
     return "".join(
         each if each.isprintable() else each.encode("unicode_escape").decode("ascii") for each in text
     )
+
+
+def _source(context: "Context") -> str:
+    """The document, and its domain where it has one."""
+    return _printable(", ".join(filter(None, (context.document, context.domain))))
 
 
 def _number(activation: float) -> str:

@@ -11,7 +11,7 @@ from saeuniv.stages.kept_layers import KeptLayers
 from saeuniv.stages.pair_matches import MatchedLayers, PairMatches
 from saeuniv.stages.stored import StoredComparison, stored_comparison
 from saeuniv.stages.tokenizer_files import token_bytes
-from saeuniv.stages.tokens import document_names
+from saeuniv.stages.tokens import read_documents
 from saeuniv.store import Artifact
 
 KEPT_BYTES = 1 << 30
@@ -119,8 +119,8 @@ class PairDetails:
         """The best matches of a layer pair, their contexts and both histograms, as JSON values.
 
         `{"alignment": str, "condition": str, "n_matches": int, "matches": [{"a", "b", "r", "r_held_out",
-        "rate_a", "rate_b", "direction", "contexts": [{"document", "of", "peak", "tokens", "a", "b"}]}],
-        "histogram": {"matched": [r], "null": [r]}}`. Activations are 0.0 where a position is no row.
+        "rate_a", "rate_b", "direction", "contexts": [{"document", "domain", "of", "peak", "tokens", "a",
+        "b"}]}], "histogram": {"matched": [r], "null": [r]}}`. Activations are 0.0 where a position is no row.
         Histograms hold the held-out r of all matches, ascending, and that of the same pairs under one
         document shift (empty where documents are too few); of more than 2,000 matches, as many quantiles.
         """
@@ -167,9 +167,9 @@ class PairDetails:
     def _text(self, layer: tuple[Artifact, ...]) -> Text:
         tokens = self.stored.tokens(layer)
         if tokens.path not in self._texts:
-            names = document_names(self.stored.store, tokens)
+            documents = read_documents(self.stored.store, tokens)
             read = token_bytes(self.stored, tokens)
-            self._texts[tokens.path] = Text(self._layers.held_out(layer), names, read)
+            self._texts[tokens.path] = Text(self._layers.held_out(layer), documents, read)
         return self._texts[tokens.path]
 
 

@@ -11,7 +11,7 @@ from saeuniv.adapters.chat import Template
 from saeuniv.adapters.hub_text import HubText
 from saeuniv.config import Data, canonical_json, plain
 from saeuniv.stages.task import Progress, Task
-from saeuniv.stages.tokens import TEMPLATE_BEGINS, publish_tokens
+from saeuniv.stages.tokens import BY_DOMAIN, TEMPLATE_BEGINS, domain_counts, publish_tokens
 from saeuniv.store import Artifact
 
 _log = logging.getLogger(__name__)
@@ -97,6 +97,7 @@ class MakeTokens(Task):
             "sha256": corpus.sha256,
             "documents": list(tokens.names),
             "domains": list(tokens.domains),
+            BY_DOMAIN: domain_counts(tokens.domains, tokens.documents, tokens.keep),
             "rows": int(tokens.keep.sum()),
             "masked": dict(tokens.masked),
         }

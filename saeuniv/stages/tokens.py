@@ -1,7 +1,7 @@
 """Token sets as stored: the held-out sequences that all models are compared on, and the training stream."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,11 +14,22 @@ from saeuniv.store import Artifact, Store
 _TENSORS = "tokens.safetensors"
 _TEXT = "text.json"
 
+BY_DOMAIN = "by_domain"
+"""Entry of text.json: see `domain_counts`."""
+
 TEMPLATE_BEGINS = "template_begins"
 """Entry of text.json: the conversations of a training stream begin with BOS, which is not in the stream."""
 
 # Parts of a sequence that token_x_position tells apart.
 _POSITION_BUCKETS = 8
+
+
+class NamedDocument(NamedTuple):
+    """A document of a token set."""
+
+    name: str
+    domain: str
+    """Where it is from; empty where the text does not say."""
 
 
 class HeldOut(NamedTuple):
@@ -89,15 +100,39 @@ def joint_groups(
     return found
 
 
+def domain_counts(
+    domains: Sequence[str],
+    documents: Int[np.ndarray, " sequences"],
+    keep: Bool[np.ndarray, "sequences context"],
+) -> dict[str, dict[str, int]]:
+    """`{domain: {"documents": n, "rows": n}}` of a token set; empty where no document has a domain.
+
+    Args:
+        domains: of each document.
+        documents: index of each sequence into `domains`.
+        keep: the positions that are rows.
+    """
+    if not any(domains):
+        return {}
+    rows = np.bincount(documents, keep.sum(1), minlength=len(domains)).astype(np.int64)
+    of_domain = np.array(domains, dtype=object)
+    chosen = {name: of_domain == name for name in sorted(set(domains))}
+    return {
+        name: {"documents": int(where.sum()), "rows": int(rows[where].sum())}
+        for name, where in chosen.items()
+    }
+
+
 def read_held_out(store: Store, tokens: Artifact) -> HeldOut:
     """The sequences of a token set, verified."""
     arrays = load_file(store.open(tokens) / _TENSORS)
     return HeldOut(arrays["ids"], arrays["keep"], arrays["documents"].astype(np.int64))
 
 
-def document_names(store: Store, tokens: Artifact) -> tuple[str, ...]:
-    """The names of the documents of a token set, verified."""
-    return tuple(json.loads((store.open(tokens) / _TEXT).read_text())["documents"])
+def read_documents(store: Store, tokens: Artifact) -> tuple[NamedDocument, ...]:
+    """The documents of a token set, verified."""
+    about = json.loads((store.open(tokens) / _TEXT).read_text())
+    return tuple(map(NamedDocument, about["documents"], about["domains"]))
 
 
 def read_stream(store: Store, tokens: Artifact) -> Int[np.ndarray, " tokens"]:
@@ -113,14 +148,16 @@ def template_begins(store: Store, tokens: Artifact) -> bool:
 def token_summary(store: Store, a: Artifact, b: Artifact) -> dict[str, object]:
     """What summary.json says of the token sets of A and B; empty where they are not there.
 
-    `corpus_sha256`, the hash of the text; `kept_fraction_a`, `kept_fraction_b`, the share of the tokens
-    read that are rows, and `kept_word_ends`, the share of the ends of words, where tokens are aligned.
+    `corpus_sha256`, the hash of the text; `domains`, see `domain_counts`; `kept_fraction_a`,
+    `kept_fraction_b`, the share of the tokens read that are rows, and `kept_word_ends`, the share of the
+    ends of words, where tokens are aligned.
     """
     about_a, about_b = (
         json.loads((store.folder(each) / _TEXT).read_text()) if store.exists(each) else {} for each in (a, b)
     )
     return {
         "corpus_sha256": about_a.get("sha256"),
+        "domains": about_a.get(BY_DOMAIN, {}),
         "kept_fraction_a": about_a.get("kept_fraction"),
         "kept_fraction_b": about_b.get("kept_fraction"),
         "kept_word_ends": about_a.get("kept_word_ends"),
