@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 import saeuniv
-from saeuniv.loaded import Contexts
 from saeuniv.numerics.assignment import Matching
 from saeuniv.results import write_results
 from saeuniv.stages.contexts import Context
+from saeuniv.stages.shown_contexts import Contexts
 from tests.stored_runs import byte_tokens, make_stored_run
 
 NOTEBOOK = Path(__file__).parents[1] / "docs" / "results.ipynb"

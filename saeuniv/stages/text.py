@@ -81,7 +81,7 @@ class MakeTokens(Task):
             self._publish_held_out(self.held_out, corpus, tokenizer, render)
 
     def _publish_training(self, output: Artifact, corpus: Any, tokenizer: Any, render: Any) -> None:
-        from saeuniv.adapters.tokens import token_stream
+        from saeuniv.adapters.token_stream import token_stream
 
         stream = token_stream(corpus.training, tokenizer, render)
         about: dict[str, object] = {"sha256": corpus.sha256, TEMPLATE_BEGINS: stream.template_begins}
