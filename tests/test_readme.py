@@ -14,7 +14,7 @@ from benchmarks.readme import METRICS, parse_block
 from saeuniv.preflight import preflight
 from tests.stored_runs import byte_tokens, make_stored_run
 from tests.synthetic import streams
-from tests.test_preflight import TEXT, write_dictionaries, write_model
+from tests.test_preflight import write_dictionaries, write_model, write_text
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -141,9 +141,7 @@ def test_commands_of_the_readme_pass_preflight(command: str, tmp_path: Path, mon
     for side in "ab":
         write_model(tmp_path / "models" / side)
         write_dictionaries(tmp_path / "saes" / side, range(4))
-    (tmp_path / "text").mkdir()
-    for number in range(4):
-        (tmp_path / "text" / f"{number}.txt").write_text(f"{number} {TEXT}")
+    write_text(tmp_path / "text")
     argv = shlex.split(command)[2:]
     checked = preflight(argv)
     assert checked.faults == ()

@@ -187,6 +187,6 @@ def _too_little(
     return (
         f"expected rows of at least 2 documents and at least {rules.context_length} of them (one sequence), "
         f"got {int(keep.sum())} rows of {n_documents} documents: of {keep.size} positions are masked: "
-        f"{counted or 'none'}. Give more text, or mask less (data.skip_first, data.mask_special, data.roles, "
-        f"data.packing)."
+        f"{counted or 'none'}. Give more text, raise data.held_out, or mask less (data.skip_first, "
+        f"data.mask_special, data.roles, data.packing)."
     )

@@ -198,6 +198,14 @@ def test_a_folder_without_dictionaries_says_what_it_has(tmp_path):
         _found(tmp_path)
 
 
+def test_dictionaries_that_would_have_to_be_unpickled_are_refused_with_the_reason(tmp_path):
+    (tmp_path / "layers.1").mkdir()
+    for name in ("sae.pt", "cfg.json"):
+        (tmp_path / "layers.1" / name).write_text("{}")
+    with pytest.raises(ConfigError, match=r"layers\.1/sae\.pt would be unpickled and can run code"):
+        _found(tmp_path)
+
+
 def test_a_folder_of_two_formats_is_refused_unless_one_is_chosen(tmp_path, write_dictionary):
     write_dictionary(tmp_path / "layers.1")
     write_gemma_scope(tmp_path, 2, 20)
