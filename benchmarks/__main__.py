@@ -1,4 +1,4 @@
-"""`python -m benchmarks [part]`: all parts but readme, the numerics, or one of them."""
+"""`python -m benchmarks [part]`: all parts but readme and long_text, the numerics, or one of them."""
 
 import argparse
 import importlib
@@ -26,8 +26,10 @@ def main() -> None:
         SystemExit: 1 where a bound does not hold.
     """
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    choices = [*NUMERICS, *WHOLE, "numerics", "readme"]
-    parser.add_argument("part", nargs="?", choices=choices, help="one part; unset: all but readme")
+    choices = [*NUMERICS, *WHOLE, "long_text", "numerics", "readme"]
+    parser.add_argument(
+        "part", nargs="?", choices=choices, help="one part; unset: all but readme and long_text"
+    )
     part = parser.parse_args().part
     # Before numpy is imported, which every part does in its function: one thread, as in saeuniv's workers.
     os.environ.update(dict.fromkeys(_ONE_THREAD, "1"))

@@ -41,6 +41,8 @@ class TokenSet:
     names: tuple[str, ...]
     tokenizer: str = field(default_factory=lambda: tokenizer_hash(byte_tokenizer_json()))
     keep: np.ndarray | None = None
+    domains: tuple[str, ...] = ()
+    """Of the documents; empty: they have none."""
 
     @property
     def held_out(self) -> HeldOut:
@@ -151,7 +153,8 @@ def _publish_tokens(store: Store, tokens: TokenSet) -> Artifact:
     held_out = tokens.held_out
     arrays = {"ids": held_out.ids, "keep": held_out.keep, "documents": held_out.documents}
     if not store.exists(named):
-        publish_tokens(store, named, arrays, {"documents": list(tokens.names)})
+        domains = tokens.domains or [""] * len(tokens.names)
+        publish_tokens(store, named, arrays, {"documents": list(tokens.names), "domains": list(domains)})
     return named
 
 

@@ -1,12 +1,13 @@
 """The benchmarks' own arithmetic and wording; no benchmark of any length is run here."""
 
+import json
 import os
 import sys
 from pathlib import Path
 
 import pytest
 
-from benchmarks import compare, machine, planning, readme, slurm
+from benchmarks import compare, long_text, machine, planning, readme, slurm
 from benchmarks.__main__ import report
 from benchmarks.cost import Cost, measure
 from benchmarks.demo import DemoRun, environment, faults
@@ -212,3 +213,13 @@ def test_without_a_slurm_nothing_is_claimed_of_it(monkeypatch):
     monkeypatch.delenv("SLURM_CONF", raising=False)
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     assert slurm.section().body == ("not measured: needs SLURM_CONF, or root to start a private SLURM",)
+
+
+def test_the_long_text_has_documents_of_equal_length_that_hold_ten_million_tokens(tmp_path):
+    long_text.write_text(tmp_path / "text.jsonl")
+    records = [json.loads(line) for line in (tmp_path / "text.jsonl").read_text().splitlines()]
+    # Some distributions have fewer sources; then the benchmark says so.
+    assert len({record["text"] for record in records}) == len(records) <= 1072
+    assert all(len(record["text"]) == 14_000 and record["domain"] for record in records)
+    # Of each document 109 sequences of 124 rows are whole.
+    assert round(0.72 * 1072) * 109 * 124 > 10_000_000

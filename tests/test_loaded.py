@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 import saeuniv
-from saeuniv.loaded import Contexts
 from saeuniv.numerics.assignment import Matching
 from saeuniv.results import write_results
 from saeuniv.stages.contexts import Context
+from saeuniv.stages.shown_contexts import Contexts
 from tests.stored_runs import byte_tokens, make_stored_run
 
 NOTEBOOK = Path(__file__).parents[1] / "docs" / "results.ipynb"
@@ -65,11 +65,12 @@ class _Tags(HTMLParser):
 def test_hostile_text_is_escaped_as_text_and_as_html():
     tokens = ("<script>alert(1)</script>", "\x1b[31m\n", "", "&amp;", "\u202e")
     values = np.array([0.0, 1.0, np.nan, 0.5, 0.0])
-    shown = Contexts("<b>title</b>", (Context("<img src=x>\n", "a", 1, tokens, values, values),))
+    shown = Contexts("<b>title</b>", (Context("<img src=x>\n", "<b>\n", "a", 1, tokens, values, values),))
     assert r">>\x1b[31m\n<<" in repr(shown) and r"\u202e" in repr(shown)
     assert "\x1b" not in repr(shown) and repr(shown).count("\n") == 1
     parser = _Tags()
     parser.feed(shown._repr_html_())
+    assert r"<img src=x>\n, <b>\n" in parser.text and r"[<img src=x>\n, <b>\n]" in repr(shown)
     assert parser.tags == {"table", "caption", "tr", "td", "span"}
     assert "<script>alert(1)</script>" in parser.text and "&amp;" in parser.text
     assert "\x1b" not in parser.text and "\u202e" not in parser.text

@@ -53,8 +53,8 @@ def seconds(work: Callable[[], object]) -> float:
     return time.process_time() - start
 
 
-def write_model(folder: Path, *without: str, d_model: int = 64, n_layers: int = 4) -> Path:
-    config = {"model_type": "gpt_neox", "hidden_size": d_model, "num_hidden_layers": n_layers}
+def write_model(folder: Path, *without: str, d_model: int = 64, n_layers: int = 4, **more: object) -> Path:
+    config = {"model_type": "gpt_neox", "hidden_size": d_model, "num_hidden_layers": n_layers, **more}
     tokenizer = {"model": {"type": "BPE", "vocab": {"a": 0}, "merges": []}}
     files = {
         "config.json": json.dumps({**config, "vocab_size": 256}).encode(),
@@ -65,6 +65,14 @@ def write_model(folder: Path, *without: str, d_model: int = 64, n_layers: int = 
     for name, content in files.items():
         if name not in without:
             (folder / name).write_bytes(content)
+    return folder
+
+
+def write_text(folder: Path) -> Path:
+    """Eight documents, of which three tenths are two."""
+    folder.mkdir()
+    for number in range(8):
+        (folder / f"{number}.txt").write_text(f"{number} {TEXT}")
     return folder
 
 
@@ -283,14 +291,19 @@ def test_a_wrong_choice_does_not_blame_what_stands_in_for_it() -> None:
 
 
 def test_text_is_looked_at(tmp_path: Path) -> None:
-    written = {"empty": b"", "binary": b"\x00\xff\xfe" * 400, "short": b"too short", "good": TEXT.encode()}
+    written = {"empty": b"", "binary": b"\x00\xff\xfe" * 400, "short": b"too short"}
     for name, content in written.items():
         (tmp_path / name).write_bytes(content)
     for name in ("missing", "empty", "binary", "short"):
         path = tmp_path / name
         (fault,) = faults("data=text", f"data.path={path}", "data.held_out=0.3", MIXED)
         assert fault.startswith(f"data.path={path}: expected"), name
-    assert faults("data=text", f"data.path={tmp_path / 'good'}", "data.held_out=0.3", MIXED) == ()
+    write_text(tmp_path / "good")
+    given = ("data=text", f"data.path={tmp_path / 'good'}", MIXED)
+    assert faults(*given, "data.held_out=0.3") == ()
+    fault = only_fault(*given, "data.held_out=0.1")
+    assert f"data.path={tmp_path / 'good'}: expected at least 2 held-out documents" in fault
+    assert "got at most 1 of 8. Give more documents, or raise data.held_out=0.1, or choose" in fault
 
 
 @pytest.mark.parametrize(
@@ -313,7 +326,7 @@ def test_text_is_looked_at(tmp_path: Path) -> None:
 )
 def test_records_are_looked_at(argument: str, message: str, tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
-    path.write_text("".join(json.dumps({"text": f"{n} {TEXT}", "n": n}) + "\n" for n in range(4)))
+    path.write_text("".join(json.dumps({"text": f"{n} {TEXT}", "n": n}) + "\n" for n in range(6)))
     given = ("data=text", f"data.path={path}", "data.held_out=0.3", MIXED)
     assert faults(*given) == ()
     (fault,) = faults(*given, argument)
@@ -371,6 +384,15 @@ def test_a_whole_model_folder_is_taken(tmp_path: Path) -> None:
     model = write_model(tmp_path / "model", n_layers=2)
     fault = only_fault("a=local", f"a.path={model}", "layers.a=2", MIXED)
     assert fault == "layers.a=2: model has 2 layers (0..1). Choose layers.a=all or 0-1."
+
+
+@pytest.mark.parametrize("name", ["max_position_embeddings", "n_positions", "max_seq_len"])
+def test_sequences_longer_than_a_model_reads_are_refused(name: str, tmp_path: Path) -> None:
+    model = write_model(tmp_path / "model", **{name: 64})
+    fault = only_fault("a=local", f"a.path={model}", MIXED)
+    expected = "expected at most 64, the tokens that a=model reads at once, got 128. Lower it."
+    assert fault == f"data.context_length=128: {expected}"
+    assert faults("a=local", f"a.path={model}", "data.context_length=64", MIXED) == ()
 
 
 def test_a_dictionary_fits_or_says_why_not(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from saeuniv.preflight import preflight
 from saeuniv.preflight.files import FileChecks
 from tests.stored_runs import byte_tokens, make_stored_run
 from tests.synthetic import streams
-from tests.test_preflight import TEXT, write_dictionaries, write_model
+from tests.test_preflight import TEXT, write_dictionaries, write_model, write_text
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -199,9 +199,7 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for side in "ab":
         write_model(tmp_path / "models" / side)
         write_dictionaries(tmp_path / "saes" / side, range(4))
-    (tmp_path / "text").mkdir()
-    for number in range(4):
-        (tmp_path / "text" / f"{number}.txt").write_text(f"{number} {TEXT}")
+    write_text(tmp_path / "text")
     turns = [{"role": role, "content": TEXT} for role in ("user", "assistant")]
     (tmp_path / "chats.jsonl").write_text(json.dumps({"messages": turns}) + "\n")
     (tmp_path / "mine.py").write_text(blocks(GUIDES["models.md"], "python")[0])

@@ -1,17 +1,16 @@
 """Where in a text its words end, and where the tokens of a tokenizer do."""
 
-import json
 import re
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Int
 
+from saeuniv.adapters.tokenization import chunks, unlimited_backend
+
 _WORD = re.compile(r"\w+")
-# Texts handed to the tokenizer at once: enough to keep it busy, few enough to bound memory.
-_TEXTS_PER_CALL = 64
 
 
 class Reading(NamedTuple):
@@ -43,28 +42,26 @@ class CharacterReader:
     def __init__(self, tokenizer: Any) -> None:
         from tokenizers import Tokenizer
 
-        fast = getattr(tokenizer, "backend_tokenizer", None)
-        if not isinstance(fast, Tokenizer):
+        if not isinstance(getattr(tokenizer, "backend_tokenizer", None), Tokenizer):
             raise ValueError(
                 f"expected a fast tokenizer (tokenizer.json), got {type(tokenizer).__name__}: a slow one "
                 f"does not say which characters its tokens cover, so nothing can be aligned with them. "
                 f"Convert it where its model comes from (AutoTokenizer.from_pretrained(name, use_fast=True), "
                 f"then save_pretrained), or compare models that share a tokenizer."
             )
-        # A length limit stored with the tokenizer would cut texts.
-        whole = {**json.loads(fast.to_str()), "truncation": None, "padding": None}
-        encoding = Tokenizer.from_str(json.dumps(whole)).encode("a")
+        self._backend = unlimited_backend(tokenizer)
+        encoding = self._backend.encode("a")
         specials = encoding.special_tokens_mask
         self.prefix = np.array(encoding.ids[: specials.index(0) if 0 in specials else 0], dtype=np.int32)
         candidates = (getattr(tokenizer, name, None) for name in ("pad_token_id", "eos_token_id"))
         self.padding = next((each for each in candidates if isinstance(each, int)), 0)
         # Post-processing trims spaces off what tokens cover: "a " would seem to end with the letter.
-        self._backend = Tokenizer.from_str(json.dumps({**whole, "post_processor": None}))
+        self._backend.post_processor = None
 
-    def read(self, texts: Sequence[str]) -> Iterator[Reading]:
+    def read(self, texts: Iterable[str]) -> Iterator[Reading]:
         """Each text's tokens."""
-        for start in range(0, len(texts), _TEXTS_PER_CALL):
-            for encoding in self._backend.encode_batch(list(texts[start : start + _TEXTS_PER_CALL])):
+        for chunk in chunks(texts):
+            for encoding in self._backend.encode_batch(chunk):
                 offsets = np.array(encoding.offsets, dtype=np.int64).reshape(-1, 2)
                 yield Reading(np.array(encoding.ids, dtype=np.int32), *boundaries(offsets))
 

@@ -13,6 +13,7 @@ _N_LAYERS = ("num_hidden_layers", "n_layer", "num_layers")
 _D_MODEL = ("hidden_size", "n_embd", "d_model")
 _VOCAB_SIZE = ("vocab_size",)
 _D_FF = ("intermediate_size", "n_inner", "ffn_hidden_size", "ffn_dim")
+_N_POSITIONS = ("max_position_embeddings", "n_positions", "max_seq_len")
 _N_EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts")
 
 # These leave the width of the MLP unsaid where it is four times that of the stream.
@@ -51,6 +52,21 @@ class ModelFacts(NamedTuple):
 
     dtype: str = "float32"
     """The type that the checkpoint names as its own."""
+
+    n_positions: int | None = None
+    """Tokens that it reads at once; None where the configuration does not say, or embedded models do."""
+
+    def check_context(self, context_length: int, *, key: str, label: str) -> None:
+        """Refuse sequences that are longer than what the model reads at once.
+
+        Raises:
+            ConfigError: they are.
+        """
+        if self.n_positions is not None and context_length > self.n_positions:
+            raise ConfigError(
+                f"data.context_length={context_length}: expected at most {self.n_positions}, the tokens that "
+                f"{key}={label} reads at once, got {context_length}. Lower it."
+            )
 
     def computes_in(self, asked: Dtype, *, device: str, key: str) -> str:
         """The type that the model computes in on a device; for auto its own on a GPU, float32 on the CPU.
@@ -130,6 +146,7 @@ def facts_of(
         d_ff_of(config, str(architecture), d_model),
         is_parallel(str(architecture), config),
         _own_dtype(config),
+        _number(config, _N_POSITIONS),
     )
 
 

@@ -125,7 +125,7 @@ def _object(line: str, file: TextFile, number: int) -> dict[str, Any]:
         value: object = json.loads(line)
     except json.JSONDecodeError as error:
         raise ValueError(
-            f"expected a JSON object in each line, got {error} in line {number} of {file.path}."
+            f"expected a JSON object in each line, got none in line {number} of {file.path} ({error.msg})."
         ) from error
     if not isinstance(value, dict):
         got = type(value).__name__

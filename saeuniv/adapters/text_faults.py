@@ -8,7 +8,16 @@ from saeuniv.adapters.documents import documents_of
 from saeuniv.adapters.hub_text import hub_text
 from saeuniv.adapters.records import TextFile
 from saeuniv.adapters.stdlib_text import stdlib_sources
-from saeuniv.config import ConfigError, Data, Documents, FileData, HubData, Packing, StdlibData
+from saeuniv.config import (
+    ConfigError,
+    Data,
+    Documents,
+    FileData,
+    HubData,
+    Packing,
+    StdlibData,
+    TextData,
+)
 
 # Records of a file that are looked at before anything runs.
 _LOOKED_AT = 1000
@@ -36,27 +45,32 @@ def text_faults(data: Data) -> tuple[str, ...]:
 
 def _faults(data: FileData, files: list[TextFile]) -> list[str]:
     faults: list[str] = []
-    longest, n_bytes, whole = 0, 0, True
+    sizes: list[int] = []
+    whole = True
     for file in files:
-        n_documents = 0
         try:
-            for each in islice(documents_of(file, data), _LOOKED_AT):
-                n_documents += 1
-                size = len(each.text.encode())
-                longest, n_bytes = max(longest, size), n_bytes + size
+            found = [len(each.text.encode()) for each in islice(documents_of(file, data), _LOOKED_AT)]
         except re.error:
             return []  # The rules of the configuration say so.
         except ValueError as error:
             faults.append(_named(str(error), data))
-        whole &= n_documents < _LOOKED_AT
-    if faults or not whole:
-        return faults
+            continue
+        whole &= len(found) < _LOOKED_AT
+        sizes += found
+    return faults if faults or not whole else _too_short(data, files, sizes[: data.max_documents])
+
+
+def _too_short(data: FileData, files: list[TextFile], sizes: list[int]) -> list[str]:
+    """What documents of these numbers of bytes lack; they are all there are."""
+    longest = max(sizes, default=0)
     if not longest:
         return [f"{where_of(data)}: expected text, got only empty files."]
-    if data.packing is Packing.concatenated:
-        longest = n_bytes
     # Templates add to what is said.
-    if longest < data.context_length and data.messages_key is None:
+    if data.messages_key is not None:
+        return []
+    is_packed = data.packing is Packing.concatenated
+    longest = sum(sizes) if is_packed else longest
+    if longest < data.context_length:
         unit = data.document.value if all(file.is_plain for file in files) else "record"
         remedy = "choose data.document=file, " if data.document is Documents.line else ""
         return [
@@ -64,7 +78,27 @@ def _faults(data: FileData, files: list[TextFile]) -> list[str]:
             f"(data.context_length={data.context_length} tokens), got at most {longest} bytes in a {unit}. "
             f"Give longer text, {remedy}or lower data.context_length."
         ]
-    return []
+    # Of a hub's files some may not be here yet.
+    return _too_few(data, files, sizes) if isinstance(data, TextData) else []
+
+
+def _too_few(data: TextData, files: list[TextFile], sizes: list[int]) -> list[str]:
+    """Whether fewer than two documents can be held out that fill a sequence."""
+    least = 1 if data.packing is Packing.concatenated else data.context_length
+    n_held_out = max(round(data.held_out * len(sizes)), 1)
+    most = min(n_held_out, sum(size >= least for size in sizes))
+    # A wrong fraction or limit is told by the rules of the configuration.
+    if most >= 2 or not 0 < data.held_out <= 1 or data.max_documents == 1:
+        return []
+    remedies = ["Give more documents"]
+    remedies += [f"raise data.held_out={data.held_out}"] if data.held_out < 1 and len(sizes) > 1 else []
+    is_plain = all(file.is_plain for file in files)
+    remedies += ["choose data.document=line"] if is_plain and data.document is Documents.file else []
+    return [
+        f"{where_of(data)}: expected at least 2 held-out documents of one sequence "
+        f"(data.context_length={data.context_length} tokens; halves are of documents), got at most {most} of "
+        f"{len(sizes)}. {', or '.join(remedies)}."
+    ]
 
 
 def _named(fault: str, data: Data) -> str:

@@ -1,4 +1,4 @@
-"""Texts as token ids, with the places of tokens in the text: the one module that calls tokenizers."""
+"""Texts as token ids, with the places of tokens in the text."""
 
 from collections.abc import Iterable, Iterator
 from itertools import islice
@@ -36,19 +36,36 @@ class Encoded(NamedTuple):
 
 def token_ids(texts: Iterable[str], tokenizer: Tokenizer) -> Iterator[Int[np.ndarray, " tokens"]]:
     """The ids (int32) of each whole text, without special tokens of the tokenizer's own."""
-    backend = _backend(tokenizer)
-    for chunk in _chunks(texts):
+    backend = unlimited_backend(tokenizer)
+    for chunk in chunks(texts):
         for encoding in backend.encode_batch_fast(chunk, add_special_tokens=False):
             yield np.array(encoding.ids, dtype=np.int32)
 
 
 def encoded(texts: Iterable[str], tokenizer: Tokenizer) -> Iterator[Encoded]:
     """The same ids with the place of each token: half as fast."""
-    backend = _backend(tokenizer)
-    for chunk in _chunks(texts):
+    backend = unlimited_backend(tokenizer)
+    for chunk in chunks(texts):
         for encoding in backend.encode_batch(chunk, add_special_tokens=False):
             places = np.array(encoding.offsets, dtype=np.int64).reshape(-1, 2)
             yield Encoded(np.array(encoding.ids, dtype=np.int32), places[:, 0], places[:, 1])
+
+
+def unlimited_backend(tokenizer: Tokenizer) -> Any:
+    """A copy: a length limit stored in tokenizer.json would cut texts; lifting it changes the tokenizer."""
+    from tokenizers import Tokenizer as Backend
+
+    backend = Backend.from_str(tokenizer.backend_tokenizer.to_str())
+    backend.no_truncation()
+    backend.no_padding()
+    return backend
+
+
+def chunks(texts: Iterable[str]) -> Iterator[list[str]]:
+    """As many texts as are handed to a tokenizer at once."""
+    waiting = iter(texts)
+    while chunk := list(islice(waiting, _TEXTS_PER_CALL)):
+        yield chunk
 
 
 def bos_id(tokenizer: Tokenizer, bos: Bos, *, template_begins: bool = False) -> int | None:
@@ -64,7 +81,7 @@ def bos_id(tokenizer: Tokenizer, bos: Bos, *, template_begins: bool = False) -> 
     if bos is Bos.never:
         return None
     if bos is Bos.auto:
-        backend = _backend(tokenizer)
+        backend = unlimited_backend(tokenizer)
         whole, text = (backend.encode(_PROBE, add_special_tokens=own).ids for own in (True, False))
         if whole[: len(text)] != text and whole[0] not in text:
             return int(whole[0])
@@ -79,7 +96,7 @@ def bos_id(tokenizer: Tokenizer, bos: Bos, *, template_begins: bool = False) -> 
 
 def special_ids(tokenizer: Tokenizer) -> Int[np.ndarray, " special"]:
     """The ids of tokens that stand for no text: BOS, end of text, padding, marks of chat templates."""
-    added = cast(dict[int, Any], _backend(tokenizer).get_added_tokens_decoder())
+    added = cast(dict[int, Any], unlimited_backend(tokenizer).get_added_tokens_decoder())
     marked = {index for index, token in added.items() if token.special}
     return np.array(sorted(marked | {int(each) for each in tokenizer.all_special_ids}), dtype=np.int64)
 
@@ -96,19 +113,3 @@ def eos_id(tokenizer: Tokenizer) -> int:
             "Set eos_token in its tokenizer_config.json."
         )
     return int(tokenizer.eos_token_id)
-
-
-def _backend(tokenizer: Tokenizer) -> Any:
-    """A copy: a length limit stored in tokenizer.json would cut texts; lifting it changes the tokenizer."""
-    from tokenizers import Tokenizer as Backend
-
-    backend = Backend.from_str(tokenizer.backend_tokenizer.to_str())
-    backend.no_truncation()
-    backend.no_padding()
-    return backend
-
-
-def _chunks(texts: Iterable[str]) -> Iterator[list[str]]:
-    waiting = iter(texts)
-    while chunk := list(islice(waiting, _TEXTS_PER_CALL)):
-        yield chunk

@@ -1,4 +1,4 @@
-"""Documents as token ids: the sequences that are compared on, and the stream that is trained on."""
+"""Documents as token ids: the sequences that are compared on."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -101,67 +101,6 @@ def token_set(
     )
 
 
-class TokenStream(NamedTuple):
-    """The text that models and dictionaries are trained on."""
-
-    ids: Int[np.ndarray, " tokens"]
-    """Of all documents, each preceded by the end-of-text id (int32)."""
-
-    template_begins: bool
-    """The chat template writes BOS, which is not among the ids."""
-
-
-def token_stream(
-    documents: Sequence[Document], tokenizer: Tokenizer, render: Render = as_written
-) -> TokenStream:
-    """The training documents, one after another.
-
-    Raises:
-        ValueError: there are no documents, or the tokenizer has no end-of-text token.
-    """
-    read = [text for _, text in all_rendered(documents, render)]
-    if not read:
-        raise ValueError(
-            "expected documents to train on, got none. Lower data.held_out (0.3) or give more documents."
-        )
-    end = np.array([eos_id(tokenizer)], dtype=np.int32)
-    texts = [text.text for text in read]
-    ids = np.concatenate([part for ids in token_ids(texts, tokenizer) for part in (end, ids)])
-    return TokenStream(ids, any(text.began_with_bos for text in read))
-
-
-def training_sequences(
-    stream: Int[np.ndarray, " tokens"],
-    *,
-    n_tokens: int,
-    context_length: int,
-    seed: int,
-    bos: int | None = None,
-) -> Int[np.ndarray, "sequences context"]:
-    """`n_tokens // context_length` whole windows of the stream, shuffled; read again where it is short.
-
-    Windows do not overlap; each pass over the stream has a permutation of its own. With `bos` each begins
-    with that id, as the sequences do that are compared on.
-
-    Raises:
-        ValueError: the stream is shorter than one window.
-    """
-    body = context_length - (bos is not None)
-    n_windows, n_sequences = len(stream) // body, n_tokens // context_length
-    if not n_windows:
-        raise ValueError(
-            f"expected at least {body} training tokens (one sequence), got {len(stream)}. "
-            f"Lower data.held_out or data.context_length, or give more text."
-        )
-    generator = np.random.default_rng(seed)
-    n_passes = -(-n_sequences // n_windows)
-    order = np.concatenate([generator.permutation(n_windows) for _ in range(max(n_passes, 1))])
-    windows = stream[: n_windows * body].reshape(n_windows, body)[order[:n_sequences]]
-    if bos is None:
-        return windows
-    return np.hstack([np.full((len(windows), 1), bos, dtype=windows.dtype), windows])
-
-
 def spoken_by(tokens: Encoded, text: Rendered, roles: frozenset[str]) -> Bool[np.ndarray, " tokens"]:
     """The tokens that lie within what one of the roles says; blank text before it may belong to the first."""
     spoken = np.zeros(len(tokens.ids), dtype=bool)
@@ -248,6 +187,6 @@ def _too_little(
     return (
         f"expected rows of at least 2 documents and at least {rules.context_length} of them (one sequence), "
         f"got {int(keep.sum())} rows of {n_documents} documents: of {keep.size} positions are masked: "
-        f"{counted or 'none'}. Give more text, or mask less (data.skip_first, data.mask_special, data.roles, "
-        f"data.packing)."
+        f"{counted or 'none'}. Give more text, raise data.held_out, or mask less (data.skip_first, "
+        f"data.mask_special, data.roles, data.packing)."
     )

@@ -12,8 +12,8 @@ from jaxtyping import Int
 from saeuniv.adapters.l1_training import train_with_l1
 from saeuniv.adapters.model_folders import load_hf_model, load_tokenizer
 from saeuniv.adapters.sparsify_training import train_with_sparsify
+from saeuniv.adapters.token_stream import training_sequences
 from saeuniv.adapters.tokenization import bos_id
-from saeuniv.adapters.tokens import training_sequences
 from saeuniv.adapters.training_run import TrainingRun, add_taps
 from saeuniv.adapters.training_state import TrainingState
 from saeuniv.config import Bos, SaeActivation, SaeTrainer, TrainedSae

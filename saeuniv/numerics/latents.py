@@ -187,10 +187,29 @@ def prepare_layer(
         ValueError: a negative or non-finite latent, or a decoder of another width.
     """
     require_latents(latents, name="latents", layout="csr")
+    first, second = (sp.csc_array(latents[half.rows]) for half in halves)
+    return prepare_halves((first, second), halves, floors=floors, decoder=decoder, parameters=parameters)
+
+
+def prepare_halves(
+    split: tuple[sp.csc_array, sp.csc_array],
+    halves: tuple[Half, Half],
+    *,
+    floors: Floors,
+    decoder: Float[np.ndarray, "latents d_model"] | None = None,
+    parameters: DictionaryParameters | None = None,
+) -> PreparedLayer:
+    """As `prepare_layer`, from the latents of each half: for layers whose copies must not add up in memory.
+
+    The matrices are tidied in place: no stored zeros, sorted rows.
+
+    Raises:
+        ValueError: as `prepare_layer`.
+    """
+    width = split[0].shape[1]
     for name, rows in (("decoder", decoder), ("parameters", parameters and parameters.decoder)):
-        if rows is not None and len(rows) != latents.shape[1]:
-            raise ValueError(f"{name}: expected {latents.shape[1]} rows, one a latent, got {len(rows)}.")
-    split = [sp.csc_array(latents[half.rows]) for half in halves]
+        if rows is not None and len(rows) != width:
+            raise ValueError(f"{name}: expected {width} rows, one a latent, got {len(rows)}.")
     for matrix in split:
         matrix.eliminate_zeros()
         matrix.sort_indices()
@@ -206,13 +225,19 @@ def prepare_layer(
     return PreparedLayer(eligibility, (first, second), decoder, parameters and parameters.chosen(chosen))
 
 
-def _eligibility(split: list[sp.csc_array], halves: tuple[Half, Half], floors: Floors) -> Eligibility:
+def _eligibility(
+    split: tuple[sp.csc_array, sp.csc_array], halves: tuple[Half, Half], floors: Floors
+) -> Eligibility:
     eligible = np.ones(split[0].shape[1], bool)
     within_total, variance_total, mass = np.zeros((3, len(eligible)))
     for matrix, half in zip(split, halves, strict=True):
         groups = half.groups["token"]
         repeated = groups.counts[groups.ids] >= 2
-        firings = np.diff(np.append(0, np.cumsum(repeated[matrix.indices]))[matrix.indptr])
+        active = np.diff(matrix.indptr) > 0
+        firings = np.zeros(len(eligible), np.int64)
+        firings[active] = np.add.reduceat(
+            repeated[matrix.indices], matrix.indptr[:-1][active], dtype=np.int64
+        )
         everything = HalfLatents(matrix, half)
         within, variance = everything.norms("token") ** 2, everything.norms("none") ** 2
         rate = np.diff(matrix.indptr) / len(half.rows)

@@ -89,6 +89,6 @@ def within_group_shuffle(half: Half, condition: str, *, draw: int, seed: int) ->
     ids = half.groups[condition].ids
     order = np.argsort(ids, kind="stable")
     shuffled = np.lexsort((np.random.default_rng([seed, draw, half.index]).random(len(ids)), ids))
-    permutation = np.empty(len(ids), np.int64)
+    permutation = np.empty(len(ids), np.int32)
     permutation[order] = shuffled
     return permutation

@@ -13,7 +13,7 @@ class Groups(NamedTuple):
     """Rows that share a condition (the same token, the same bigram)."""
 
     ids: Int[np.ndarray, " rows"]
-    """Group of each row, 0..groups-1, every group non-empty."""
+    """Group of each row, 0..groups-1, every group non-empty; int32."""
 
     counts: Float[np.ndarray, " groups"]
     """Rows per group."""
@@ -35,7 +35,7 @@ class Half:
     """The half's rows among all rows, ascending."""
 
     documents: Int[np.ndarray, " rows"]
-    """Document of each row, numbered 0..n_documents-1 within the half."""
+    """Document of each row, numbered 0..n_documents-1 within the half; int32."""
 
     positions: int
     """Rows per sequence."""
@@ -206,5 +206,6 @@ def _half(
     groups: dict[str, Groups] = {}
     for condition, each in labels.items():
         ids, counts = np.unique(each[rows], return_inverse=True, return_counts=True)[1:]
-        groups[condition] = Groups(ids, counts.astype(np.float64))
-    return Half(index, rows, np.unique(documents[rows], return_inverse=True)[1], positions, groups)
+        groups[condition] = Groups(ids.astype(np.int32), counts.astype(np.float64))
+    own = np.unique(documents[rows], return_inverse=True)[1].astype(np.int32)
+    return Half(index, rows, own, positions, groups)

@@ -83,6 +83,9 @@ class FileChecks:
         if facts is None:
             return None, None
         _caught(faults, lambda: facts.computes_in(model.dtype, device="cpu", key=name))
+        if "data" not in unset:
+            context = cell.data.context_length
+            _caught(faults, lambda: facts.check_context(context, key=name, label=model.label))
         return facts, _caught(faults, lambda: self._layers(side, facts, unset, _key(cell, side)))
 
     def _check_dictionaries(

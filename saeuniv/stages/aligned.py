@@ -8,7 +8,8 @@ from typing import ClassVar
 from saeuniv.adapters.hub_text import HubText
 from saeuniv.config import Data, canonical_json, plain
 from saeuniv.stages.task import Progress, Task
-from saeuniv.stages.tokens import named_tokenizer, publish_tokens
+from saeuniv.stages.text import named_tokenizer
+from saeuniv.stages.tokens import BY_DOMAIN, domain_counts, publish_tokens
 from saeuniv.store import Artifact
 
 _log = logging.getLogger(__name__)
@@ -74,6 +75,7 @@ class MakeAlignedTokens(Task):
                 arrays = {"ids": tokens.ids, "keep": tokens.keep, "documents": made.documents}
                 own = {
                     "rows": int(tokens.keep.sum()),
+                    BY_DOMAIN: domain_counts(made.domains, made.documents, tokens.keep),
                     "masked": tokens.masked,
                     "kept_fraction": tokens.kept_fraction,
                 }

@@ -7,7 +7,7 @@ import scipy.sparse as sp
 from jaxtyping import Float, Int
 
 from saeuniv.adapters.token_pieces import TokenBytes, pieces
-from saeuniv.stages.tokens import HeldOut
+from saeuniv.stages.tokens import HeldOut, NamedDocument
 
 _FIRST_FIRINGS = 64
 
@@ -23,6 +23,9 @@ class Context(NamedTuple):
     """A piece of text around a token on which a latent is active."""
 
     document: str
+    domain: str
+    """Where the document is from; empty where the text does not say."""
+
     of: str
     """The side whose peak and tokens these are: a or b."""
 
@@ -43,10 +46,12 @@ class Context(NamedTuple):
 class Text:
     """The sequences of one side's token set, its rows, and its tokenizer."""
 
-    def __init__(self, held_out: HeldOut, names: tuple[str, ...], token_bytes: TokenBytes) -> None:
-        """`names` are those of the documents."""
+    def __init__(
+        self, held_out: HeldOut, documents: tuple[NamedDocument, ...], token_bytes: TokenBytes
+    ) -> None:
+        """`documents` are those that the sequences of `held_out` name by number."""
         self.held_out = held_out
-        self._names = names
+        self._documents = documents
         self._token_bytes = token_bytes
         self._sequence, self._position = np.nonzero(held_out.keep)
         self._row = np.full(held_out.keep.shape, -1, dtype=np.int64)
@@ -78,8 +83,10 @@ class Text:
         sequence = self._sequence[row]
         peak = int(self._position[row]) - place.start
         ids = self.held_out.ids[sequence, place]
+        document = self._documents[int(self.held_out.documents[sequence])]
         return Context(
-            document=self._names[int(self.held_out.documents[sequence])],
+            document=document.name,
+            domain=document.domain,
             of=of,
             peak=peak,
             tokens=pieces([self._token_bytes(int(each)) for each in ids], peak=peak),

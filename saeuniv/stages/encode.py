@@ -12,7 +12,8 @@ from jaxtyping import Bool, Int
 
 from saeuniv.config import canonical_json, plain
 from saeuniv.hookpoints import Hookpoint
-from saeuniv.stages.latents import ShardQuality, fit_of, save_shard, shard_cuts, shards
+from saeuniv.stages.latents import ShardQuality, save_shard, shard_cuts, shards
+from saeuniv.stages.stored_quality import fit_of
 from saeuniv.stages.task import LatentsReference, ModelReference, Progress, Task
 from saeuniv.stages.tokens import HeldOut, read_held_out
 from saeuniv.store import Artifact, Kind

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Int, UInt16
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
@@ -19,11 +19,9 @@ from saeuniv.store import Artifact, Store
 # Rows per shard, cut at the next document end. Part of the format: shards of one key are cut alike.
 SHARD_ROWS = 32_768
 
-# Nats below which the loss that an activation saves is no measure (docs/statistics.md: no gap).
-_LEAST_LOSS = 0.05
-
-_TENSORS = "latents.safetensors"
-_QUALITY = "quality.json"
+TENSORS = "latents.safetensors"
+QUALITY = "quality.json"
+"""Files of a shard."""
 
 
 class ShardQuality(NamedTuple):
@@ -54,56 +52,43 @@ def save_shard(folder: Path, parts: Sequence[Any], quality: ShardQuality, width:
         "high_norm": np.flatnonzero(quality.high_norm).astype(np.uint32),
         "high_norm_total": np.asarray(apart.total, dtype=np.float64),
     }
-    save_file(arrays, folder / _TENSORS)
+    save_file(arrays, folder / TENSORS)
     about = {"rows": fit.rows, "error": fit.error, "squares": fit.squares, "width": width}
     about |= {f"high_norm_{name}": getattr(apart, name) for name in ("rows", "error", "squares")}
     about |= {"loss": quality.loss and dict(quality.loss)}
-    (folder / _QUALITY).write_text(json.dumps(about, sort_keys=True))
+    (folder / QUALITY).write_text(json.dumps(about, sort_keys=True))
 
 
-class StoredLatents(NamedTuple):
-    """Latents of one hookpoint as stored, all shards together."""
+def read_rows(
+    store: Store, reference: LatentsReference, n_shards: int, rows: Int[np.ndarray, " chosen"]
+) -> sp.csr_array:
+    """Latents of one hookpoint on chosen rows, `chosen x d_sae`, float32.
 
-    latents: sp.csr_array
-    """`rows x d_sae`, float32."""
+    Memory: 8 bytes an active latent of the chosen rows, and one shard.
 
-    l0: float
-    """Mean number of active latents per row."""
-
-    error: float
-    """Summed squared error of the reconstruction."""
-
-    variance: float
-    """Summed squared deviation of the input from its mean; error / variance is the FVU."""
-
-    fvu_high_norm: float | None
-    """FVU on the rows of high norm, which are no part of the others; None where they do not vary."""
-
-    loss_recovered: float | None
-    """Share of the loss that replacing the activation by its mean costs which the reconstruction saves."""
-
-
-def read_latents(store: Store, reference: LatentsReference, n_shards: int) -> StoredLatents:
-    """All shards of one hookpoint, verified.
+    Args:
+        store: where they are.
+        reference: the latents.
+        n_shards: as `shard_cuts` of the token set has them.
+        rows: among those that latents are stored of, ascending.
 
     Raises:
         ArtifactError: a shard is missing or damaged.
     """
-    folders = _folders(store, reference, n_shards)
-    arrays = [load_file(folder / _TENSORS) for folder in folders]
-    fit = fit_of(folders)
-    counts = np.concatenate([each["counts"] for each in arrays]).astype(np.int64)
-    indptr = np.concatenate([[0], np.cumsum(counts)])
-    indices = np.concatenate([each["indices"] for each in arrays]).astype(np.int32)
-    values = np.concatenate([each["values"] for each in arrays])
-    return StoredLatents(
-        sp.csr_array((values, indices, indptr), shape=(len(counts), fit.width)),
-        l0=float(counts.mean()),
-        error=fit.error,
-        variance=fit.variance,
-        fvu_high_norm=fit_of(folders, "high_norm_").defined,
-        loss_recovered=_loss_recovered(folders[0]),
-    )
+    folders = shard_folders(store, reference, n_shards)
+    counts = shard_counts(folders)
+    indptr = _pointers(counts[rows])
+    indices, values = np.empty(indptr[-1], np.int32), np.empty(indptr[-1], np.float32)
+    first, done, width = 0, 0, 0
+    for folder in folders:
+        part = _shard_latents(folder)
+        n_rows, width = part.shape
+        chosen = rows[slice(*np.searchsorted(rows, [first, first + n_rows]))] - first
+        part = part if len(chosen) == n_rows else sp.csr_array(part[chosen])
+        place = slice(done, done + part.nnz)
+        indices[place], values[place] = part.indices, part.data
+        first, done = first + n_rows, place.stop
+    return sp.csr_array((values, indices, indptr), shape=(len(rows), width))
 
 
 def read_columns(
@@ -135,10 +120,16 @@ def read_columns(
     return columns
 
 
+def _pointers(counts: UInt16[np.ndarray, " rows"]) -> Int[np.ndarray, " rows_plus_1"]:
+    """Where the entries of each row begin; int32 where that suffices: scipy gives indices the same type."""
+    pointers = np.append(0, np.cumsum(counts, dtype=np.int64))
+    return pointers.astype(np.int32 if pointers[-1] <= np.iinfo(np.int32).max else np.int64)
+
+
 def _shard_latents(folder: Path) -> sp.csr_array:
-    arrays = load_file(folder / _TENSORS)
-    indptr = np.concatenate([[0], np.cumsum(arrays["counts"], dtype=np.int64)])
-    width = json.loads((folder / _QUALITY).read_text())["width"]
+    arrays = load_file(folder / TENSORS)
+    indptr = _pointers(arrays["counts"])
+    width = json.loads((folder / QUALITY).read_text())["width"]
     indices = arrays["indices"].astype(np.int32)
     return sp.csr_array((arrays["values"], indices, indptr), shape=(len(indptr) - 1, width))
 
@@ -152,63 +143,12 @@ def read_high_norm(store: Store, latents: Artifact, n_shards: int) -> Bool[np.nd
     found: list[np.ndarray] = []
     for shard in range(n_shards):
         folder = store.open(replace(latents, shard=shard))
-        about = json.loads((folder / _QUALITY).read_text())
+        about = json.loads((folder / QUALITY).read_text())
         mask = np.zeros(about["rows"] + about["high_norm_rows"], dtype=bool)
-        with safe_open(folder / _TENSORS, framework="numpy") as tensors:
+        with safe_open(folder / TENSORS, framework="numpy") as tensors:
             mask[np.asarray(tensors.get_tensor("high_norm"))] = True
         found.append(mask)
     return np.concatenate(found)
-
-
-def recorded_fvu(store: Store, reference: LatentsReference, n_shards: int) -> float:
-    """Share of the variance of all its input that the dictionary left unexplained when it was encoded.
-
-    Raises:
-        ArtifactError: a shard is missing or damaged.
-    """
-    return fit_of(_folders(store, reference, n_shards)).fvu
-
-
-class _Fit(NamedTuple):
-    width: int
-    error: float
-    variance: float
-
-    @property
-    def fvu(self) -> float:
-        return self.error / max(self.variance, 1e-300)
-
-    @property
-    def defined(self) -> float | None:
-        return self.error / self.variance if self.variance > 0 else None
-
-
-def fit_of(folders: Sequence[Path], kind: str = "") -> _Fit:
-    """How well shards were reconstructed, all together; their values are not read.
-
-    `kind` is empty, or `high_norm_` for the rows of high norm.
-    """
-    about = [json.loads((folder / _QUALITY).read_text()) for folder in folders]
-    total = np.zeros(0)
-    for folder in folders:
-        with safe_open(folder / _TENSORS, framework="numpy") as tensors:
-            part = np.asarray(tensors.get_tensor(f"{kind or 'input_'}total"))
-        total = total + part if total.size else part
-    rows = sum(each[f"{kind}rows"] for each in about)
-    squares, error = (sum(each[kind + name] for each in about) for name in ("squares", "error"))
-    return _Fit(about[0]["width"], error, squares - float(total @ total) / max(rows, 1))
-
-
-def _loss_recovered(folder: Path) -> float | None:
-    """(ablated - spliced) / (ablated - clean); None where the activation does not lower the loss."""
-    loss = json.loads((folder / _QUALITY).read_text())["loss"]
-    if loss is None or loss["ablated"] - loss["clean"] < _LEAST_LOSS:
-        return None
-    return (loss["ablated"] - loss["spliced"]) / (loss["ablated"] - loss["clean"])
-
-
-def _folders(store: Store, reference: LatentsReference, n_shards: int) -> list[Path]:
-    return [store.open(replace(reference.artifact, shard=shard)) for shard in range(n_shards)]
 
 
 def shard_cuts(held_out: HeldOut) -> list[slice]:
@@ -228,3 +168,17 @@ def shard_cuts(held_out: HeldOut) -> list[slice]:
 def shards(reference: LatentsReference, n_shards: int) -> tuple[Artifact, ...]:
     """What is published of these latents."""
     return tuple(replace(reference.artifact, shard=shard) for shard in range(n_shards))
+
+
+def shard_counts(folders: Sequence[Path]) -> UInt16[np.ndarray, " rows"]:
+    """Active latents of each stored row."""
+    found: list[np.ndarray] = []
+    for folder in folders:
+        with safe_open(folder / TENSORS, framework="numpy") as tensors:
+            found.append(np.asarray(tensors.get_tensor("counts")))
+    return np.concatenate(found)
+
+
+def shard_folders(store: Store, reference: LatentsReference, n_shards: int) -> list[Path]:
+    """Where the shards of one hookpoint are, verified."""
+    return [store.open(replace(reference.artifact, shard=shard)) for shard in range(n_shards)]

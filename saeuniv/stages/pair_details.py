@@ -12,7 +12,7 @@ from saeuniv.stages.kept_layers import KeptLayers
 from saeuniv.stages.pair_matches import MatchedLayers, PairMatches
 from saeuniv.stages.stored import StoredComparison
 from saeuniv.stages.tokenizer_files import token_bytes
-from saeuniv.stages.tokens import document_names
+from saeuniv.stages.tokens import read_documents
 from saeuniv.store import Artifact
 
 KEPT_BYTES = 1 << 30
@@ -158,9 +158,9 @@ class PairDetails:
     def _text(self, layer: tuple[Artifact, ...]) -> Text:
         tokens = self.stored.tokens(layer)
         if tokens.path not in self._texts:
-            names = document_names(self.stored.store, tokens)
+            documents = read_documents(self.stored.store, tokens)
             read = token_bytes(self.stored, tokens)
-            self._texts[tokens.path] = Text(self._layers.held_out(layer), names, read)
+            self._texts[tokens.path] = Text(self._layers.held_out(layer), documents, read)
         return self._texts[tokens.path]
 
 
@@ -190,6 +190,7 @@ def _context(context: Context) -> ContextDetail:
     a, b = ([round(float(each), _DIGITS) for each in np.nan_to_num(side)] for side in (context.a, context.b))
     return {
         "document": context.document,
+        "domain": context.domain,
         "peak": context.peak,
         "tokens": list(context.tokens),
         "a": a,

@@ -12,10 +12,11 @@ from jaxtyping import Int
 from saeuniv.compare import CompareSettings
 from saeuniv.metrics.layer_pair import Draws, DrawSettings, make_draws
 from saeuniv.numerics.dictionary_similarity import DictionaryParameters
-from saeuniv.numerics.latents import PreparedLayer, prepare_layer
+from saeuniv.numerics.latents import PreparedLayer, prepare_halves
 from saeuniv.numerics.rows import Half, make_halves, select_rows
-from saeuniv.stages.latents import read_high_norm, read_latents, shard_cuts
+from saeuniv.stages.latents import read_high_norm, read_rows, shard_cuts
 from saeuniv.stages.scores import LayerQuality
+from saeuniv.stages.stored_quality import StoredQuality, read_quality
 from saeuniv.stages.task import LatentsReference
 from saeuniv.stages.tokens import joint_groups, read_held_out
 from saeuniv.store import Artifact, Store
@@ -139,38 +140,47 @@ def prepared_layer(
     """A layer's eligible latents, ready for every pair, and what is known of it.
 
     A layer of 256 latents on 124k rows holds 0.2 GiB with its spectra, of 32k latents on a million rows at
-    32 active latents 0.5 GiB (8 bytes an entry, twice where it serves as B) and no spectra.
+    32 active latents 0.5 GiB (8 bytes an entry, twice where it serves as B) and no spectra. Making it takes
+    12 bytes an entry: one half after the other is read and turned.
     """
 
     def make() -> tuple[PreparedLayer, LayerQuality]:
-        held_out = read_held_out(store, layer[0].tokens)
-        parts = [read_latents(store, each, len(shard_cuts(held_out))) for each in layer]
-        latents = sp.csr_array(sp.hstack([part.latents for part in parts], format="csr"))
-        if len(on.rows) < latents.shape[0]:
-            latents = sp.csr_array(latents[on.rows])
+        n_shards = len(shard_cuts(read_held_out(store, layer[0].tokens)))
+        first, second = (_half_latents(store, layer, n_shards, on.rows[half.rows]) for half in on.halves)
         decoder = np.concatenate([each.dictionary.decoder(store) for each in layer])
         parameters = _parameters(store, layer) if settings.alignment.reads == "dictionaries" else None
-        prepared = prepare_layer(
-            latents, on.halves, floors=settings.floors, decoder=decoder, parameters=parameters
+        prepared = prepare_halves(
+            (first, second), on.halves, floors=settings.floors, decoder=decoder, parameters=parameters
         )
-        chosen = prepared.eligibility
-        quality = LayerQuality(
-            d_sae=latents.shape[1],
-            l0=sum(part.l0 for part in parts),
-            fvu=sum(part.error for part in parts) / max(sum(part.variance for part in parts), 1e-300),
-            fvu_high_norm=_mean(part.fvu_high_norm for part in parts),
-            dead_fraction=1.0 - len(np.unique(latents.indices)) / latents.shape[1],
-            loss_recovered=_mean(part.loss_recovered for part in parts),
-            n_alive=int(chosen.alive.sum()),
-            n_eligible=int(chosen.eligible.sum()),
-            eligible_mass=chosen.mass_share,
-            context_share=chosen.context_share,
-        )
-        return prepared, quality
+        return prepared, _quality([read_quality(store, each, n_shards) for each in layer], prepared)
 
     paths = tuple(each.artifact.path for each in layer)
     key = (store.root, paths, on.key, settings.floors, settings.alignment.reads)
     return _layers.get(key, make, kept_bytes=kept_bytes)
+
+
+def _half_latents(
+    store: Store, layer: Layer, n_shards: int, rows: Int[np.ndarray, " chosen"]
+) -> sp.csc_array:
+    """The latents of a layer on the rows of one half, those of a group side by side."""
+    parts = [read_rows(store, each, n_shards, rows) for each in layer]
+    return sp.csc_array(parts[0] if len(parts) == 1 else sp.hstack(parts, format="csr"))
+
+
+def _quality(stored: list[StoredQuality], prepared: PreparedLayer) -> LayerQuality:
+    chosen = prepared.eligibility
+    return LayerQuality(
+        d_sae=len(chosen.alive),
+        l0=sum(each.l0 for each in stored),
+        fvu=sum(each.error for each in stored) / max(sum(each.variance for each in stored), 1e-300),
+        fvu_high_norm=_mean(each.fvu_high_norm for each in stored),
+        dead_fraction=1.0 - int(chosen.alive.sum()) / len(chosen.alive),
+        loss_recovered=_mean(each.loss_recovered for each in stored),
+        n_alive=int(chosen.alive.sum()),
+        n_eligible=int(chosen.eligible.sum()),
+        eligible_mass=chosen.mass_share,
+        context_share=chosen.context_share,
+    )
 
 
 def _mean(values: Iterable[float | None]) -> float | None:

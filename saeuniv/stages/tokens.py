@@ -1,136 +1,35 @@
-"""Text to token sets: the held-out sequences that all models are compared on, and the training stream."""
+"""Token sets as stored: the held-out sequences that all models are compared on, and the training stream."""
 
 import json
-import logging
-from collections.abc import Collection, Hashable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Int
 from safetensors.numpy import load_file, save_file
 
-from saeuniv.adapters.chat import Template
-from saeuniv.adapters.hub_text import HubText
-from saeuniv.config import Data, canonical_json, plain
-from saeuniv.stages.task import Progress, Task
 from saeuniv.store import Artifact, Store
-
-_log = logging.getLogger(__name__)
 
 _TENSORS = "tokens.safetensors"
 _TEXT = "text.json"
-_TEMPLATE_BEGINS = "template_begins"
 
-TINY_TOKENIZER = ""
-"""Stands for the embedded byte tokenizer, which needs no folder."""
+BY_DOMAIN = "by_domain"
+"""Entry of text.json: see `domain_counts`."""
 
-
-@dataclass(frozen=True)
-class MakeTokens(Task):
-    """Reads the text once and publishes the training stream, the held-out sequences, or both."""
-
-    stage: ClassVar[str] = "tokens"
-
-    data: Data
-    tokenizer: str
-    """Folder or repository whose tokenizer is used; TINY_TOKENIZER for the embedded one."""
-
-    revision: str | None
-    training: Artifact | None
-    held_out: Artifact | None
-    hub: HubText | None = None
-    """The files of a data set of the hub."""
-
-    template: Template | None = None
-    """What conversations are written by."""
-
-    @property
-    def label(self) -> str:
-        """The kind of text."""
-        return type(self.data).__name__.removesuffix("Data").lower()
-
-    @property
-    def group(self) -> Hashable:
-        """The text and the tokenizer: it is read once."""
-        read = (canonical_json(plain(self.data)), self.hub, self.template)
-        return (self.stage, *read, self.tokenizer, self.revision)
-
-    def united(self, other: Any) -> "MakeTokens":
-        """Both splits that either makes."""
-        training, held_out = self.training or other.training, self.held_out or other.held_out
-        return self._making(training, held_out)
-
-    def without(self, paths: Collection[str]) -> "MakeTokens | None":
-        """Less the splits with these paths."""
-        kept = (each if each and each.path not in paths else None for each in (self.training, self.held_out))
-        training, held_out = kept
-        return self._making(training, held_out) if training or held_out else None
-
-    def _making(self, training: Artifact | None, held_out: Artifact | None) -> "MakeTokens":
-        outputs = tuple(each for each in (training, held_out) if each)
-        return replace(self, training=training, held_out=held_out, outputs=outputs)
-
-    def __call__(self, progress: Progress) -> None:
-        """Read, split, tokenize, publish what is missing."""
-        from saeuniv.adapters.chat import as_written, renderer
-        from saeuniv.adapters.corpus import read_corpus
-
-        corpus = read_corpus(self.data, self.hub)
-        progress(1, 3)
-        tokenizer = named_tokenizer(self.tokenizer, self.revision, self.data)
-        render = renderer(self.template) if self.template else as_written
-        if self.training and not self.store.exists(self.training):
-            self._publish_training(self.training, corpus, tokenizer, render)
-        progress(2, 3)
-        if self.held_out and not self.store.exists(self.held_out):
-            self._publish_held_out(self.held_out, corpus, tokenizer, render)
-
-    def _publish_training(self, output: Artifact, corpus: Any, tokenizer: Any, render: Any) -> None:
-        from saeuniv.adapters.tokens import token_stream
-
-        stream = token_stream(corpus.training, tokenizer, render)
-        about: dict[str, object] = {"sha256": corpus.sha256, _TEMPLATE_BEGINS: stream.template_begins}
-        publish_tokens(self.store, output, {"stream": stream.ids.astype(np.int32)}, about)
-        _log.info("tokens: %d training tokens from %d documents", len(stream.ids), len(corpus.training))
-
-    def _publish_held_out(self, output: Artifact, corpus: Any, tokenizer: Any, render: Any) -> None:
-        from saeuniv.adapters.tokens import TokenRules, token_set
-
-        tokens = token_set(corpus.held_out, tokenizer, TokenRules.of(self.data), render)
-        arrays = {"ids": tokens.ids, "keep": tokens.keep, "documents": tokens.documents}
-        about: dict[str, object] = {
-            "sha256": corpus.sha256,
-            "documents": list(tokens.names),
-            "domains": list(tokens.domains),
-            "rows": int(tokens.keep.sum()),
-            "masked": dict(tokens.masked),
-        }
-        publish_tokens(self.store, output, arrays, about)
-        _log.info(
-            "tokens: %d sequences from %d of %d held-out documents, %d rows; masked: %s",
-            len(tokens.ids),
-            len(tokens.names),
-            len(corpus.held_out),
-            tokens.keep.sum(),
-            ", ".join(f"{reason} {number}" for reason, number in tokens.masked.items() if number) or "none",
-        )
-
-
-def named_tokenizer(name: str, revision: str | None, data: Data) -> Any:
-    """The Hugging Face tokenizer that a task names; its type is named in adapters only."""
-    if name == TINY_TOKENIZER:
-        from saeuniv.adapters.tiny import byte_tokenizer
-
-        return byte_tokenizer(data.context_length)
-    from saeuniv.adapters.model_folders import load_tokenizer
-
-    return load_tokenizer(name, revision)
-
+TEMPLATE_BEGINS = "template_begins"
+"""Entry of text.json: the conversations of a training stream begin with BOS, which is not in the stream."""
 
 # Parts of a sequence that token_x_position tells apart.
 _POSITION_BUCKETS = 8
+
+
+class NamedDocument(NamedTuple):
+    """A document of a token set."""
+
+    name: str
+    domain: str
+    """Where it is from; empty where the text does not say."""
 
 
 class HeldOut(NamedTuple):
@@ -201,15 +100,39 @@ def joint_groups(
     return found
 
 
+def domain_counts(
+    domains: Sequence[str],
+    documents: Int[np.ndarray, " sequences"],
+    keep: Bool[np.ndarray, "sequences context"],
+) -> dict[str, dict[str, int]]:
+    """`{domain: {"documents": n, "rows": n}}` of a token set; empty where no document has a domain.
+
+    Args:
+        domains: of each document.
+        documents: index of each sequence into `domains`.
+        keep: the positions that are rows.
+    """
+    if not any(domains):
+        return {}
+    rows = np.bincount(documents, keep.sum(1), minlength=len(domains)).astype(np.int64)
+    of_domain = np.array(domains, dtype=object)
+    chosen = {name: of_domain == name for name in sorted(set(domains))}
+    return {
+        name: {"documents": int(where.sum()), "rows": int(rows[where].sum())}
+        for name, where in chosen.items()
+    }
+
+
 def read_held_out(store: Store, tokens: Artifact) -> HeldOut:
     """The sequences of a token set, verified."""
     arrays = load_file(store.open(tokens) / _TENSORS)
     return HeldOut(arrays["ids"], arrays["keep"], arrays["documents"].astype(np.int64))
 
 
-def document_names(store: Store, tokens: Artifact) -> tuple[str, ...]:
-    """The names of the documents of a token set, verified."""
-    return tuple(json.loads((store.open(tokens) / _TEXT).read_text())["documents"])
+def read_documents(store: Store, tokens: Artifact) -> tuple[NamedDocument, ...]:
+    """The documents of a token set, verified."""
+    about = json.loads((store.open(tokens) / _TEXT).read_text())
+    return tuple(map(NamedDocument, about["documents"], about["domains"]))
 
 
 def read_stream(store: Store, tokens: Artifact) -> Int[np.ndarray, " tokens"]:
@@ -219,20 +142,22 @@ def read_stream(store: Store, tokens: Artifact) -> Int[np.ndarray, " tokens"]:
 
 def template_begins(store: Store, tokens: Artifact) -> bool:
     """Whether the conversations of a training stream begin with BOS (which is not in the stream)."""
-    return json.loads((store.open(tokens) / _TEXT).read_text()).get(_TEMPLATE_BEGINS, False)
+    return json.loads((store.open(tokens) / _TEXT).read_text()).get(TEMPLATE_BEGINS, False)
 
 
 def token_summary(store: Store, a: Artifact, b: Artifact) -> dict[str, object]:
     """What summary.json says of the token sets of A and B; empty where they are not there.
 
-    `corpus_sha256`, the hash of the text; `kept_fraction_a`, `kept_fraction_b`, the share of the tokens
-    read that are rows, and `kept_word_ends`, the share of the ends of words, where tokens are aligned.
+    `corpus_sha256`, the hash of the text; `domains`, see `domain_counts`; `kept_fraction_a`,
+    `kept_fraction_b`, the share of the tokens read that are rows, and `kept_word_ends`, the share of the
+    ends of words, where tokens are aligned.
     """
     about_a, about_b = (
         json.loads((store.folder(each) / _TEXT).read_text()) if store.exists(each) else {} for each in (a, b)
     )
     return {
         "corpus_sha256": about_a.get("sha256"),
+        "domains": about_a.get(BY_DOMAIN, {}),
         "kept_fraction_a": about_a.get("kept_fraction"),
         "kept_fraction_b": about_b.get("kept_fraction"),
         "kept_word_ends": about_a.get("kept_word_ends"),

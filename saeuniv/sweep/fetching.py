@@ -13,7 +13,7 @@ from saeuniv.stages.encode import Encode
 from saeuniv.stages.fetch import Fetch
 from saeuniv.stages.models import Rerandomize, TakeInitialWeights
 from saeuniv.stages.task import LatentsReference, ModelReference, Task
-from saeuniv.stages.tokens import MakeTokens
+from saeuniv.stages.text import MakeTokens
 from saeuniv.store.usage import bytes_text
 
 # Rough, to start the dearest first; nothing depends on it.

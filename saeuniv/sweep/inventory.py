@@ -2,7 +2,8 @@
 
 import os
 
-from saeuniv.stages.latents import recorded_fvu, shard_cuts, shards
+from saeuniv.stages.latents import shard_cuts, shards
+from saeuniv.stages.stored_quality import recorded_fvu
 from saeuniv.stages.task import LatentsReference
 from saeuniv.stages.tokens import read_held_out
 from saeuniv.store import Artifact, Kind, Store

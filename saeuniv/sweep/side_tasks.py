@@ -9,7 +9,7 @@ from saeuniv.stages.dictionaries import TrainDictionaries
 from saeuniv.stages.encode import Encode
 from saeuniv.stages.models import Rerandomize, TakeInitialWeights, TrainTinyModel
 from saeuniv.stages.task import DictionaryReference, LatentsReference, Task
-from saeuniv.stages.tokens import MakeTokens
+from saeuniv.stages.text import MakeTokens
 from saeuniv.store import Artifact
 from saeuniv.sweep.devices import Devices
 from saeuniv.sweep.model_references import made_here

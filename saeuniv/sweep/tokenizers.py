@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from saeuniv.adapters.model_facts import ModelFacts
 from saeuniv.config import Bos, Cell, ChatTemplate, FileData, Model, Packing, TinyModel, Tokens
-from saeuniv.stages.tokens import TINY_TOKENIZER
+from saeuniv.stages.text import TINY_TOKENIZER
 from saeuniv.store import Artifact
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from saeuniv.adapters import corpus, text_faults
 from saeuniv.adapters.documents import Turn, conversation
-from saeuniv.config import Documents, TextData
+from saeuniv.config import Documents, Packing, TextData
 
 ROWS = [
     {"text": f"document {number} " * 20, "meta": {"source": "web" if number % 2 else "code"}, "n": number}
@@ -109,6 +109,9 @@ def test_damaged_files_are_named(tmp_path):
         assert str(path) in _fault(path), suffix
     (tmp_path / "b.jsonl").write_text('["a list"]\n')
     assert "expected a JSON object in each line, got a list in line 1 of" in _fault(tmp_path / "b.jsonl")
+    (tmp_path / "b.jsonl").write_text('{"text": "x"}\n{"text": \n')
+    fault = _fault(tmp_path / "b.jsonl")
+    assert fault.endswith(f"got none in line 2 of {tmp_path / 'b.jsonl'} (Expecting value).")
     (tmp_path / "c.jsonl").write_bytes(b'{"text": "\xff"}\n')
     assert "expected UTF-8 text" in _fault(tmp_path / "c.jsonl")
 
@@ -121,6 +124,18 @@ def test_empty_files_and_records_without_text_are_faults(tmp_path):
     short = _write(tmp_path / "c.jsonl", [{"text": "short"}] * 5)
     (fault,) = text_faults.text_faults(TextData(path=str(short)))
     assert "got at most 5 bytes in a record" in fault
+
+
+def test_fewer_than_two_documents_of_a_whole_sequence_are_a_fault(tmp_path):
+    long, short = {"text": "long enough " * 20}, {"text": "short"}
+    path = _write(tmp_path / "a.jsonl", [long, short, short])
+    (fault,) = text_faults.text_faults(TextData(path=str(path)))
+    assert fault.endswith("; halves are of documents), got at most 1 of 3. Give more documents.")
+    packed = TextData(path=str(path), packing=Packing.concatenated)
+    assert text_faults.text_faults(packed) == ()
+    (tmp_path / "b.txt").write_text("a line of text, and more of it\n" * 20)
+    (fault,) = text_faults.text_faults(TextData(path=str(tmp_path / "b.txt")))
+    assert fault.endswith("got at most 1 of 1. Give more documents, or choose data.document=line.")
 
 
 def test_only_so_many_documents_are_read_the_first_ones(tmp_path):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from transformers import PreTrainedTokenizerFast
 
-from saeuniv.adapters import chat, tokens
+from saeuniv.adapters import chat, token_stream, tokens
 from saeuniv.adapters.documents import Document, Turn, conversation, document
 from saeuniv.adapters.tokenization import token_ids
 from saeuniv.config import Bos, Packing, StdlibData, TextData
@@ -215,15 +215,8 @@ def test_rules_are_those_of_the_configuration():
     assert tokens.TokenRules.of(data) == expected
 
 
-def test_training_windows_begin_with_bos_where_asked():
-    stream = np.arange(100, dtype=np.int32)
-    made = tokens.training_sequences(stream, n_tokens=100, context_length=10, seed=0, bos=7)
-    assert made.shape == (10, 10) and (made[:, 0] == 7).all() and made.dtype == np.int32
-    assert len(set(made[:, 1])) == 10 and set(made[:, 1]) <= set(range(0, 99, 9))
-
-
 def test_a_stream_of_conversations_is_as_the_template_writes_them(load, tmp_path):
     tokenizer = load(template=CHATML)
     render = chat.renderer(chat.Template(CHATML, "0", str(tmp_path), None))
-    stream = tokens.token_stream(_chats(2), tokenizer, render)
+    stream = token_stream.token_stream(_chats(2), tokenizer, render)
     assert tokenizer.decode(stream.ids) == "".join(END + render(each).text for each in _chats(2))

@@ -1,4 +1,4 @@
-"""Sequences and streams of token ids."""
+"""Sequences of token ids."""
 
 import numpy as np
 import pytest
@@ -81,47 +81,3 @@ def test_a_length_limit_stored_in_the_tokenizer_cuts_nothing_and_is_left_alone()
     made = tokens.token_set(DOCUMENTS, tokenizer, tokens.TokenRules(8, 10, skip_first=2))
     assert np.array_equal(made.ids, _set().ids)
     assert tokenizer.backend_tokenizer.truncation["max_length"] == 4
-
-
-def test_the_stream_puts_end_of_text_before_each_document():
-    stream = tokens.token_stream(DOCUMENTS[1:3], TOKENIZER)
-    assert TOKENIZER.decode(stream.ids) == "<|endoftext|>abc<|endoftext|>0123456789"
-    assert stream.ids.dtype == np.int32 and not stream.template_begins
-
-
-def test_a_stream_of_nothing_and_a_tokenizer_without_end_of_text_are_errors():
-    with pytest.raises(ValueError, match=r"expected documents to train on, got none\. Lower data\.held_out"):
-        tokens.token_stream([], TOKENIZER)
-    tokenizer = tiny.byte_tokenizer(8)
-    tokenizer.eos_token = None
-    with pytest.raises(ValueError, match=r"end-of-text token \(eos_token\), got none"):
-        tokens.token_stream(DOCUMENTS, tokenizer)
-
-
-def _windows(n_tokens: int, seed: int = 0, length: int = 103) -> np.ndarray:
-    stream = np.arange(length, dtype=np.int32)
-    return tokens.training_sequences(stream, n_tokens=n_tokens, context_length=10, seed=seed)
-
-
-def test_training_sequences_are_all_windows_once_in_a_seeded_order():
-    windows = _windows(100)
-    assert sorted(windows[:, 0].tolist()) == list(range(0, 100, 10))
-    assert (np.diff(windows, axis=1) == 1).all()
-    assert np.array_equal(windows, _windows(100)) and not np.array_equal(windows, _windows(100, seed=1))
-
-
-def test_a_short_stream_is_read_again_in_fresh_orders():
-    starts = _windows(250)[:, 0]
-    assert len(starts) == 25
-    assert sorted(starts[:10]) == sorted(starts[10:20]) == list(range(0, 100, 10))
-    assert starts[:10].tolist() != starts[10:20].tolist()
-    assert len(set(starts[20:])) == 5
-
-
-def test_fewer_tokens_are_the_beginning_of_more():
-    assert np.array_equal(_windows(70), _windows(250)[:7])
-
-
-def test_a_stream_shorter_than_a_window_is_an_error():
-    with pytest.raises(ValueError, match=r"at least 10 training tokens \(one sequence\), got 9"):
-        _windows(100, length=9)

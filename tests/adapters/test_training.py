@@ -13,7 +13,7 @@ from saeuniv.adapters import training, training_state
 from saeuniv.adapters.dictionary import load_dictionary
 from saeuniv.adapters.language_model import load_language_model
 from saeuniv.adapters.model_folders import load_hf_model, load_tokenizer
-from saeuniv.adapters.tokens import training_sequences
+from saeuniv.adapters.token_stream import training_sequences
 from saeuniv.adapters.training import train_dictionaries
 from saeuniv.adapters.training_run import add_taps
 from saeuniv.config import Bos, SaeActivation, SaeTrainer, TinySae

@@ -52,6 +52,7 @@ def details_of(results: Results, matches: int = 12, words: tuple[str, ...] = ())
         )
         return {
             "document": f"doc {chance.randrange(500)}",
+            "domain": chance.choice(("", "law")),
             "peak": 10,
             "tokens": tokens,
             "a": a,

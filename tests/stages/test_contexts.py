@@ -77,6 +77,15 @@ def test_contexts_of_a_match_are_those_known_with_both_activations_on_the_same_t
     np.testing.assert_equal(found[3].b, [np.nan, 0, 0.5, 0, 0, 0])
 
 
+def test_contexts_say_where_their_document_is_from(tmp_path, make_row):
+    tokens = byte_tokens(TEXTS, CONTEXT)
+    tokens.domains = ("digits", "letters", "")
+    a = _one_latent(tokens.n_rows, **{f"row{_row(1, 4)}": 3.0, f"row{_row(4, 3)}": 2.0})
+    run = make_stored_run(tmp_path, make_row, tokens, {0: a}, {7: a}, matches={(0, 7): MATCH})
+    found = _details(run).contexts(0, 7, 0, n_contexts=2, window=Window(0, 0))
+    assert [(each.document, each.domain) for each in found] == [("one", "digits"), ("two", "letters")] * 2
+
+
 def test_windows_end_where_sequences_do(run):
     first = _details(run).contexts(0, 7, 0, n_contexts=1, window=Window(99, 99))[0]
     assert ("".join(first.tokens), first.peak) == ("abcdefghij", 4)
@@ -166,6 +175,6 @@ def test_details_are_json_without_nan(run):
     (match,) = details["matches"]
     assert (match["a"], match["b"]) == (0, 0)
     assert match["contexts"][0] == {
-        **{"document": "one", "of": "a", "peak": 1, "tokens": ["d", "e", "f"]},
+        **{"document": "one", "domain": "", "of": "a", "peak": 1, "tokens": ["d", "e", "f"]},
         **{"a": [0.0, 3.0, 0.0], "b": [0.0, 0.0, 9.0]},
     }

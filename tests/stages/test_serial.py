@@ -21,7 +21,7 @@ from saeuniv.sweep import texts
 from saeuniv.sweep.plan import Request, plan
 from tests.sweep.conftest import planned
 from tests.sweep.dummies import Dummy, dummy
-from tests.test_preflight import write_dictionaries, write_model
+from tests.test_preflight import write_dictionaries, write_model, write_text
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,7 @@ def tasks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Task, ...]
         embedded = planned(folder, "-m", "alignment=hungarian,max_corr", "layers.a=[0],[[0,1]]")
         model = write_model(folder / "model")
         saes = write_dictionaries(folder / "saes", range(4))
-        (folder / "text.txt").write_text("Some text. " * 300)
+        write_text(folder / "text")
         local = preflight(
             [
                 *("a=local", f"a.path={model}", "b=local", f"b.path={model}", "b.untrained=true"),
@@ -46,14 +46,14 @@ def tasks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Task, ...]
                     "layers.a=[0,2]",
                     "layers.b=[1]",
                 ),
-                *("data=text", f"data.path={folder / 'text.txt'}", "tracking=off", "control=none"),
+                *("data=text", f"data.path={folder / 'text'}", "tracking=off", "control=none"),
             ]
         )
         assert local.faults == ()
         between = preflight(
             [
                 *("b=local", f"b.path={model}", "sae=train", "width=64", "data.tokens=aligned"),
-                *("data=text", f"data.path={folder / 'text.txt'}", "data.held_out=0.3", "allow_mixed=true"),
+                *("data=text", f"data.path={folder / 'text'}", "data.held_out=0.3", "allow_mixed=true"),
                 *("tracking=off", "control=none", "layers.a=0", "layers.b=0", "resources.encode_tasks=2"),
             ]
         )
@@ -216,11 +216,11 @@ def with_class(name: str) -> str:
         ("saeuniv_evil.x:Dummy", "expected a class of saeuniv"),
         ("saeuniv.stages.serial:json.loads", "expected a class of this version of saeuniv, found none"),
         ("saeuniv.stages.nowhere:Dummy", "expected a class of this version of saeuniv, found none"),
-        ("saeuniv.stages.tokens:Nothing", "expected a class of this version of saeuniv, found none"),
+        ("saeuniv.stages.text:Nothing", "expected a class of this version of saeuniv, found none"),
         ("saeuniv.stages.serial:os", "expected a dataclass, a named tuple or an enumeration"),
         ("saeuniv.stages.serial:read_task", "expected a dataclass, a named tuple or an enumeration"),
         ("saeuniv.sweep.slurm:QueueError", "expected a dataclass, a named tuple or an enumeration"),
-        ("saeuniv.stages.tokens:MakeTokens", "does not fit"),
+        ("saeuniv.stages.text:MakeTokens", "does not fit"),
     ],
 )
 def test_only_records_of_saeuniv_are_made(name: str, said: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ from saeuniv.stages.dictionaries import TrainDictionaries
 from saeuniv.stages.encode import Encode
 from saeuniv.stages.latents import shards
 from saeuniv.stages.task import STAGES
-from saeuniv.stages.tokens import MakeTokens
+from saeuniv.stages.text import MakeTokens
 from saeuniv.store import Artifact, Kind, Store
 from saeuniv.sweep import texts
 from saeuniv.sweep.plan import Plan

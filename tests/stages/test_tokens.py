@@ -13,13 +13,14 @@ from saeuniv.adapters.hub_text import HubText, hub_text
 from saeuniv.adapters.language_model import load_tokenizer
 from saeuniv.config import ChatTemplate, FileData, HubData, TextData
 from saeuniv.stages.serial import read_task, task_json
+from saeuniv.stages.text import TINY_TOKENIZER, MakeTokens
 from saeuniv.stages.tokens import (
-    TINY_TOKENIZER,
     HeldOut,
-    MakeTokens,
+    domain_counts,
     joint_groups,
     read_held_out,
     read_stream,
+    token_summary,
 )
 from saeuniv.store import Artifact, Kind, artifact
 from tests.adapters.chat_tokenizers import CHATML, write_tokenizer
@@ -119,6 +120,11 @@ def test_conversations_of_the_hub_become_a_token_set_of_what_one_role_says(tmp_p
     assert len(about["documents"]) == len(about["domains"]) == 4 and set(about["domains"]) < {
         f"d{i}" for i in range(8)
     }
+    rows = dict(
+        zip(about["domains"], np.bincount(tokens.documents, tokens.keep.sum(1)).tolist(), strict=True)
+    )
+    assert about["by_domain"] == {each: {"documents": 1, "rows": rows[each]} for each in about["domains"]}
+    assert token_summary(task.store, held_out, held_out)["domains"] == about["by_domain"]
     assert about["masked"]["chat_role"] > 0
     assert about["rows"] == tokens.keep.sum()
     assert sum(about["masked"].values()) + tokens.keep.sum() == tokens.keep.size
@@ -130,6 +136,17 @@ def test_conversations_of_the_hub_become_a_token_set_of_what_one_role_says(tmp_p
     assert "it is." in rows and "what" not in rows and "assistant" not in rows
     stream = tokenizer.decode(read_stream(task.store, training))
     assert stream.count("<turn>assistant\n") == 4 and "<bos>" not in stream
+
+
+def test_documents_and_rows_are_counted_by_domain():
+    keep = np.array([[0, 1, 1], [0, 0, 1], [0, 1, 1], [0, 0, 1]], dtype=bool)
+    counts = domain_counts(("code", "web", "code", ""), np.array([0, 0, 1, 3]), keep)
+    assert counts == {
+        "": {"documents": 1, "rows": 1},
+        "code": {"documents": 2, "rows": 3},
+        "web": {"documents": 1, "rows": 2},
+    }
+    assert domain_counts(("", "", "", ""), np.array([0, 0, 1, 3]), keep) == {}
 
 
 def test_tasks_of_several_texts_are_several(tmp_path):

@@ -14,7 +14,8 @@ from saeuniv.preflight import preflight
 from saeuniv.stages.compare import ComparePairs
 from saeuniv.stages.encode import Encode
 from saeuniv.stages.latents import shard_cuts
-from saeuniv.stages.tokens import MakeTokens, read_held_out
+from saeuniv.stages.text import MakeTokens
+from saeuniv.stages.tokens import read_held_out
 from saeuniv.store import Artifact, Store
 from saeuniv.sweep import texts
 from saeuniv.sweep.plan import Plan, Request, plan

@@ -13,12 +13,12 @@ from saeuniv.preflight import preflight
 from saeuniv.stages.compare import ComparePairs
 from saeuniv.stages.fetch import Fetch
 from saeuniv.stages.models import Rerandomize, TakeInitialWeights
-from saeuniv.stages.tokens import MakeTokens
+from saeuniv.stages.text import MakeTokens
 from saeuniv.store.usage import bytes_text
 from saeuniv.sweep.fetching import announce, fetches
 from saeuniv.sweep.plan import Plan, Request, plan
 from tests.fake_hub import FakeHub, serving
-from tests.test_preflight import TEXT, safetensors, write_dictionaries, write_model
+from tests.test_preflight import TEXT, safetensors, write_dictionaries, write_model, write_text
 
 SMALL = {"config.json", "tokenizer.json", "tokenizer_config.json"}
 SAES = ("sae=hub", "sae.name=owner/saes", "width=published", "layers.a=[0,2]", "layers.b=[1]", "control=none")
@@ -44,11 +44,11 @@ def hub(tmp_path, monkeypatch):
 @pytest.fixture
 def make_plan(tmp_path):
     """The plan of a command line on the two models of the hub."""
-    (tmp_path / "text.txt").write_text(TEXT)
+    write_text(tmp_path / "text")
 
     def make(*argv: str) -> Plan:
         models = ("a=hub", "a.name=owner/a", "b=hub", "b.name=owner/b")
-        text = ("data=text", f"data.path={tmp_path / 'text.txt'}")
+        text = ("data=text", f"data.path={tmp_path / 'text'}")
         chosen = () if "data=hub" in argv else text
         checked = preflight([*models, *chosen, "tracking=off", *argv])
         assert checked.faults == ()
@@ -122,9 +122,9 @@ def test_a_model_is_drawn_anew_from_weights_that_are_fetched(hub: FakeHub, make_
 
 
 def test_a_step_that_a_repository_lacks_is_known_before_anything_runs(hub: FakeHub, tmp_path):
-    (tmp_path / "text.txt").write_text(TEXT)
+    write_text(tmp_path / "text")
     models = ("a=hub", "a.name=owner/a", "b=hub", "b.name=owner/b", "sae=train", "width=64")
-    text = ("data=text", f"data.path={tmp_path / 'text.txt'}", "data.held_out=0.3", "tracking=off")
+    text = ("data=text", f"data.path={tmp_path / 'text'}", "data.held_out=0.3", "tracking=off")
     assert preflight([*models, *text, "control=untrained"]).faults == ()
     found = preflight([*models, *text, "control=step0"]).faults
     assert len(found) == 2 and all("step0" in fault and "owner/" in fault for fault in found)
@@ -181,8 +181,8 @@ def test_every_repository_that_cannot_be_had_is_named_at_once(hub: FakeHub, make
 def test_a_gated_repository_is_a_fault_of_the_command(hub: FakeHub, tmp_path: Path):
     hub.gated |= {"owner/a", "owner/saes"}
     models = ("a=hub", "a.name=owner/a", "b=hub", "b.name=owner/b")
-    (tmp_path / "text.txt").write_text(TEXT)
-    faults = preflight([*models, "data=text", f"data.path={tmp_path / 'text.txt'}", *SAES]).faults
+    write_text(tmp_path / "text")
+    faults = preflight([*models, "data=text", f"data.path={tmp_path / 'text'}", *SAES]).faults
     assert any(fault.startswith("a.name=owner/a: owner/a is gated") for fault in faults)
     assert any("owner/saes is gated" in fault for fault in faults)
 

@@ -26,7 +26,7 @@ from saeuniv.sweep.devices import Here
 from saeuniv.sweep.plan import Plan, Request, plan
 from saeuniv.sweep.sides import Sides
 from tests.sweep.conftest import cells, pretend
-from tests.test_preflight import safetensors, write_dictionaries, write_model
+from tests.test_preflight import safetensors, write_dictionaries, write_model, write_text
 
 MakePlan = Callable[..., Plan]
 KINDS = ("tokens", "models", "dictionaries", "latents", "matches", "scores")
@@ -55,11 +55,11 @@ def test_one_dictionary_read_with_two_models_or_at_two_layers_has_latents_of_eac
     one, other = write_model(tmp_path / "one"), write_model(tmp_path / "other")
     (other / "model.safetensors").write_bytes(safetensors(w=(9,)))
     saes = write_dictionaries(tmp_path / "saes", range(2))  # zeros at every layer: the files are equal
-    (tmp_path / "text.txt").write_text("Some text. " * 300)
+    write_text(tmp_path / "text")
     asked = (
         *("a=local", f"a.path={one}", "b=local", f"b.path={other}", "layers.a=[0,1]", "layers.b=[0,1]"),
         *("sae=local", f"sae.path={saes}", "width=published", "tracking=off", "control=none"),
-        *("data=text", f"data.path={tmp_path / 'text.txt'}"),
+        *("data=text", f"data.path={tmp_path / 'text'}"),
     )
     checked = preflight(asked)
     assert checked.faults == ()
@@ -289,11 +289,11 @@ def test_auto_is_the_type_of_the_checkpoint_on_a_gpu_and_float32_on_the_cpu(
     config = json.loads((model / "config.json").read_text())
     (model / "config.json").write_text(json.dumps({**config, "dtype": "bfloat16"}))
     saes = write_dictionaries(tmp_path / "saes", range(2))
-    (tmp_path / "text.txt").write_text("Some text. " * 300)
+    write_text(tmp_path / "text")
     asked = (
         *("a=local", f"a.path={model}", "b=local", f"b.path={model}", "b.dtype=float32", "tracking=off"),
         *("sae=local", f"sae.path={saes}", "width=published", "control=none", "layers.a=0", "layers.b=0"),
-        *("data=text", f"data.path={tmp_path / 'text.txt'}"),
+        *("data=text", f"data.path={tmp_path / 'text'}"),
     )
     found: dict[str, list[tuple[object, str]]] = {}
     for device in ("cpu", "cuda"):
@@ -493,9 +493,9 @@ def test_the_layers_of_dictionaries_from_elsewhere_are_encoded_in_one_pass(tmp_p
         shapes = {"encoder.weight": (256, 64), "W_dec": (256, 64), "encoder.bias": (256,), "b_dec": (64,)}
         content = safetensors(**shapes, **{f"layer.{layer}": (1,)})
         (saes / f"layers.{layer}" / "sae.safetensors").write_bytes(content)
-    (tmp_path / "text.txt").write_text("Some text. " * 300)
+    write_text(tmp_path / "text")
     both = ("a=local", f"a.path={model}", "b=local", f"b.path={model}", "sae=local", f"sae.path={saes}")
-    text = ("data=text", f"data.path={tmp_path / 'text.txt'}", "tracking=off", "control=none")
+    text = ("data=text", f"data.path={tmp_path / 'text'}", "tracking=off", "control=none")
     chosen: list[Cell] = []
     for layers, alignment in (("[0,2]", "hungarian"), ("[1]", "max_corr")):
         asked = (f"layers.a={layers}", "layers.b=[3]", f"alignment={alignment}", "width=published")

@@ -9,11 +9,11 @@ import pytest
 from saeuniv.preflight import preflight
 from saeuniv.stages.aligned import MakeAlignedTokens
 from saeuniv.stages.serial import read_task, task_json
-from saeuniv.stages.tokens import MakeTokens
+from saeuniv.stages.text import MakeTokens
 from saeuniv.sweep.fetching import fetches
 from saeuniv.sweep.plan import Plan, Request, plan
 from tests.fake_hub import serving
-from tests.test_preflight import TEXT, write_model
+from tests.test_preflight import write_model, write_text
 
 TRAINED = ("sae=train", "width=64", "control=none", "data.held_out=0.3", "tracking=off")
 
@@ -27,7 +27,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "copy/tokenizer.json").write_text(json.dumps({**described, "truncation": None}, indent=1))
     described["model"]["vocab"] = {"b": 0}
     (tmp_path / "other/tokenizer.json").write_text(json.dumps(described))
-    (tmp_path / "text.txt").write_text(TEXT)
+    write_text(tmp_path / "text")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SAEUNIV_STORE", str(tmp_path / "store"))
     return tmp_path
@@ -41,7 +41,7 @@ def make_plan(folder: Path) -> Callable[..., Plan]:
         requests: list[Request] = []
         for a, b in pairs:
             models = ("a=local", f"a.path={a}", "b=local", f"b.path={b}")
-            checked = preflight([*models, "data=text", "data.path=text.txt", *TRAINED, *more])
+            checked = preflight([*models, "data=text", "data.path=text", *TRAINED, *more])
             assert checked.faults == ()
             requests.append(Request(checked.cells, folder / f"{a}-{b}", "", "s"))
         work = plan(requests)
@@ -100,7 +100,7 @@ def test_models_that_share_a_tokenizer_are_aligned_where_that_is_asked(make_plan
 
 def test_the_same_tokens_are_refused_to_different_tokenizers_before_anything_runs(folder: Path) -> None:
     models = ("a=local", "a.path=one", "b=local", "b.path=other")
-    argv = [*models, "data=text", "data.path=text.txt", *TRAINED, "data.tokens=same"]
+    argv = [*models, "data=text", "data.path=text", *TRAINED, "data.tokens=same"]
     (fault,) = preflight(argv).faults
     assert fault.startswith("data.tokens=same: expected models that share a tokenizer, got one and other")
     assert "Choose data.tokens=aligned" in fault
@@ -114,7 +114,7 @@ def test_both_tokenizers_are_fetched_for_the_task_that_aligns_them(
         for name in ("one", "other"):
             hub.add_folder(f"owner/{name}", folder / name, **{"tokenizer_config.json": b"{}"})
         models = ("a=hub", "a.name=owner/one", "b=hub", "b.name=owner/other")
-        cells = preflight([*models, "data=text", "data.path=text.txt", *TRAINED]).cells
+        cells = preflight([*models, "data=text", "data.path=text", *TRAINED]).cells
         work = plan([Request(cells, folder / "c", "", "s")])
         found = fetches(_aligned(work))
         assert {each.repository for each in found} == {"owner/one", "owner/other"}

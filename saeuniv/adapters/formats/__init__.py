@@ -21,6 +21,7 @@ from saeuniv.config import ConfigError
 FORMATS = (SPARSIFY, GEMMA_SCOPE, GEMMA_SCOPE_2, SAE_LENS, LLAMA_SCOPE, DICTIONARY_LEARNING)
 """Every format that can be read. A new one is a file, a line here and a member of `DictionaryFormat`."""
 
+_PICKLES = (".pt", ".pth", ".bin", ".pkl", ".ckpt")
 _BY_NAME = {each.name: each for each in FORMATS}
 
 
@@ -35,10 +36,16 @@ def find(source: Files, names: Collection[str], *, forced: str = "auto") -> tupl
     if not found:
         expected = " or ".join(_BY_NAME) if forced == "auto" else forced
         shown = ", ".join(sorted(names, key=natural)[:6]) or "nothing"
+        pickled = next((name for name in sorted(names, key=natural) if name.endswith(_PICKLES)), None)
+        remedy = (
+            f"{pickled} would be unpickled and can run code: load it where you trust it and save its tensors "
+            f"as one of these formats."
+            if pickled
+            else "Choose another folder, or sae.format=... where names mislead."
+        )
         raise ConfigError(
             f"{source.where}: expected dictionaries of the format {expected}, got none among {shown}"
-            f"{' ...' if len(names) > 6 else ''}. Choose another folder, or sae.format=... where names "
-            "mislead."
+            f"{' ...' if len(names) > 6 else ''}. {remedy}"
         )
     if len(found) > 1:
         raise ConfigError(

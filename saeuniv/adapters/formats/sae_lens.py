@@ -18,9 +18,14 @@ from saeuniv.adapters.formats.weights import (
 
 _CONFIG = "cfg.json"
 _WEIGHTS = "sae_weights.safetensors"
+# What sae-lens saves beside a dictionary that is still being trained.
+_SCALER = "activation_scaler.json"
 _FILES = (_CONFIG, _WEIGHTS)
+_AVERAGE = "expected_average_only_in"
 _NORMALISATIONS = {
     "none": Normalisation.none,
+    # Folded into the weights.
+    _AVERAGE: Normalisation.none,
     "layer_norm": Normalisation.layer_norm,
     "constant_norm_rescale": Normalisation.rescale,
 }
@@ -30,18 +35,18 @@ _ARCHITECTURES = {
     "jumprelu": Activation.jumprelu,
     "gated": Activation.gated,
 }
-_AVERAGE = "expected_average_only_in"
 
 
 def _find(source: Files, names: Collection[str]) -> tuple[Entry, ...]:
     entries: list[Entry] = []
     for folder in folders_with(names, *_FILES):
+        prefix = f"{folder}/" if folder else ""
         place = place_of(folder.rsplit("/", 1)[-1])
         if place is None:
-            cfg = source.json(f"{folder}/{_CONFIG}" if folder else _CONFIG) or {}
-            place = place_of(_hook_name(cfg))
+            place = place_of(_hook_name(source.json(prefix + _CONFIG) or {}))
         if place:
-            entries.append(Entry(*place, folder, _FILES))
+            scaler = (_SCALER,) if prefix + _SCALER in names else ()
+            entries.append(Entry(*place, folder, (*_FILES, *scaler)))
     return tuple(entries)
 
 
@@ -60,11 +65,11 @@ def _contents(source: Files, entry: Entry) -> Contents:
         activation.value if activation else _architecture(cfg),
         base_model=about.get("model_name"),
         processing="tl_compat" if _is_centred(about) else "none",
-        faults=tuple(_faults(cfg, shape[0])),
+        faults=tuple(_faults(cfg, shape[0], has_factor=_has_factor(source, entry))),
     )
 
 
-def _faults(cfg: dict[str, Any], d_in: int) -> list[str]:
+def _faults(cfg: dict[str, Any], d_in: int, *, has_factor: bool) -> list[str]:
     faults: list[str] = []
     architecture, normalisation = _architecture(cfg), _normalisation(cfg)
     if cfg.get("d_in") != d_in:
@@ -79,11 +84,12 @@ def _faults(cfg: dict[str, Any], d_in: int) -> list[str]:
         faults.append("is a TopK dictionary without a number k in its cfg.json. Fetch it again.")
     if architecture == "standard" and (function := _activation_function(cfg)) not in ("relu", "topk"):
         faults.append(f"has activation function {function}; expected relu or topk. Choose another.")
-    if normalisation == _AVERAGE:
+    if normalisation == _AVERAGE and not has_factor:
         faults.append(
-            f"has normalize_activations={_AVERAGE}, whose factor is in none of its files. Load it in "
-            f"sae-lens, call sae.fold_activation_norm_scaling_factor(factor) and sae.save_model(folder), and "
-            "choose that."
+            f"has normalize_activations={_AVERAGE}, whose factor is in none of its files; expected it folded "
+            f"into the weights, or {_SCALER}. In sae-lens, SAE.from_pretrained(release, sae_id) folds the "
+            "factors of releases that it knows; for others call "
+            "sae.fold_activation_norm_scaling_factor(factor). Then sae.save_model(folder), and choose that."
         )
     elif normalisation not in _NORMALISATIONS:
         faults.append(
@@ -92,10 +98,23 @@ def _faults(cfg: dict[str, Any], d_in: int) -> list[str]:
         )
     about = cfg.get("metadata") or cfg
     if cfg.get("reshape_activations", "none") != "none" or _hook_name(cfg).endswith("hook_z"):
-        faults.append("reads the heads' outputs before they are added up (hook_z). Choose another.")
+        faults.append(
+            "reads the outputs of the heads before they are added up (hook_z); expected the residual stream, "
+            "hook_attn_out, hook_mlp_out or mlp.hook_post. Choose a dictionary of one of these."
+        )
     if about.get("hook_head_index", cfg.get("hook_point_head_index")) is not None:
-        faults.append("reads a single head. Choose another.")
+        faults.append("reads a single head; expected all of a hookpoint. Choose another.")
     return faults
+
+
+def _has_factor(source: Files, entry: Entry) -> bool:
+    """Whether the factor that its input was multiplied by in training is beside it."""
+    return _SCALER in entry.files and _factor(source.json(entry.path(_SCALER)) or {}) is not None
+
+
+def _factor(scaler: dict[str, Any]) -> float | None:
+    factor = scaler.get("scaling_factor")
+    return float(factor) if isinstance(factor, int | float) and factor > 0 else None
 
 
 def _hook_name(cfg: dict[str, Any]) -> str:
@@ -139,11 +158,16 @@ def _read(folder: Path) -> DictionaryWeights:
     arrays = safetensors_arrays(path)
     activation = _ARCHITECTURES[_architecture(cfg)]
     encoder, decoder, decoder_bias = required(arrays, path, "W_enc", "W_dec", "b_dec")
+    if _normalisation(cfg) == _AVERAGE:
+        # As sae-lens does when training ends (fold_activation_norm_scaling_factor); what it loads from a
+        # checkpoint it leaves in the units of training.
+        factor = np.float32(_factor(read_json(folder / _SCALER)) or 1)
+        encoder, decoder, decoder_bias = encoder * factor, decoder / factor, decoder_bias / factor
     (bias,) = required(arrays, path, "b_mag" if activation is Activation.gated else "b_enc")
     weights = DictionaryWeights(
         encoder.T,
         bias,
-        _scaled(decoder, arrays, cfg),
+        _scaled(decoder, arrays, cfg, path),
         decoder_bias,
         activation,
         k=_k(cfg) if activation is Activation.topk else None,
@@ -162,11 +186,21 @@ def _read(folder: Path) -> DictionaryWeights:
             return folded_decoder_norms(weights) if cfg.get("rescale_acts_by_decoder_norm") else weights
 
 
-def _scaled(decoder: np.ndarray, arrays: Arrays, cfg: dict[str, Any]) -> np.ndarray:
-    """The decoder times the scale that each latent was finetuned with, which concerns the decoder alone."""
+def _scaled(decoder: np.ndarray, arrays: Arrays, cfg: dict[str, Any], path: Path) -> np.ndarray:
+    """The decoder times the scale that each latent was finetuned with, which concerns the decoder alone.
+
+    Raises:
+        ValueError: there are scales that cfg.json does not speak of, which sae-lens refuses too.
+    """
     scale = arrays.get("finetuning_scaling_factor", arrays.get("scaling_factor"))
-    if scale is None or not cfg.get("finetuning_scaling_factor"):
+    # sae-lens once saved ones with every dictionary.
+    if scale is None or np.allclose(scale, 1):
         return decoder
+    if not cfg.get("finetuning_scaling_factor"):
+        raise ValueError(
+            f"{path}: expected no scaling_factor, as cfg.json has no finetuning_scaling_factor=true, got one "
+            f"that is not 1. Fetch both files again, or set it in cfg.json if the latents were finetuned."
+        )
     return decoder * scale[:, None]
 
 

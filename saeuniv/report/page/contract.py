@@ -7,6 +7,8 @@ class ContextDetail(TypedDict):
     """A stretch of text where a latent of the match is active."""
 
     document: str
+    domain: str
+    """Of the document; empty where none was named."""
     peak: int
     """Position in `tokens` where the latent of side `of` is most active."""
     tokens: list[str]

@@ -155,7 +155,8 @@ def _context(context: ContextDetail, reach: int, tokens: _Numbers, documents: _N
     shown = slice(first, context["peak"] + reach + 1)
     a, b = _shades(context["a"][shown]), _shades(context["b"][shown])
     numbers = [tokens[token] for token in context["tokens"][shown]]
-    return [documents[context["document"]], context["peak"] - first, numbers, *a, *b, context["of"]]
+    document = context["document"] + (f" ({context['domain']})" if context["domain"] else "")
+    return [documents[document], context["peak"] - first, numbers, *a, *b, context["of"]]
 
 
 def _shades(activations: Sequence[float]) -> tuple[str, float]:

@@ -132,11 +132,15 @@ def test_sae_lens_folders_are_told_by_name_or_by_cfg_json(tmp_path):
     [
         ({"normalize_activations": "expected_average_only_in"}, "whose factor is in none of its files"),
         ({"normalize_activations": True}, "whose factor is in none of its files"),
-        ({"normalize_activations": "covariance_whitening"}, "expected none, layer_norm"),
+        (
+            {"normalize_activations": "covariance_whitening"},
+            "expected none, expected_average_only_in, layer_norm",
+        ),
         ({"architecture": "temporal"}, "has architecture temporal; expected standard, topk"),
         ({"architecture": "topk"}, "without a number k"),
         ({"activation_fn_str": "tanh-relu"}, "has activation function tanh-relu"),
-        ({"reshape_activations": "hook_z"}, "(hook_z)"),
+        ({"normalize_activations": "constant_scalar_rescale"}, "constant_scalar_rescale; expected none"),
+        ({"reshape_activations": "hook_z"}, "(hook_z); expected the residual stream"),
         ({"hook_point_head_index": 3}, "reads a single head"),
         ({"d_in": 7}, "has a cfg.json with d_in=7; expected 6"),
     ],
@@ -145,6 +149,17 @@ def test_what_sae_lens_files_need_and_do_not_hold_is_refused(tmp_path, cfg, said
     write_sae_lens(tmp_path / "d", arrays(), hook_point="blocks.2.hook_resid_pre", **cfg)
     (about,) = _found(tmp_path)[2]
     assert said in "".join(about.faults)
+
+
+@pytest.mark.parametrize("scaler", [{}, {"scaling_factor": None}, {"scaling_factor": 0.37}])
+def test_sae_lens_checkpoints_are_read_with_the_factor_that_training_saved(tmp_path, scaler):
+    cfg = {"normalize_activations": "expected_average_only_in", "hook_point": "blocks.2.hook_resid_pre"}
+    folder = write_sae_lens(tmp_path / "d", arrays(), **cfg)
+    (folder / "activation_scaler.json").write_text(json.dumps(scaler))
+    _, (entry,), (about,) = _found(tmp_path)
+    assert entry.files == ("cfg.json", "sae_weights.safetensors", "activation_scaler.json")
+    assert bool(about.faults) == (scaler.get("scaling_factor") is None)
+    assert all("fold_activation_norm_scaling_factor(factor)" in fault for fault in about.faults)
 
 
 def test_llama_scope_folders_are_named_by_layer_and_place(tmp_path):
@@ -180,6 +195,14 @@ def test_a_folder_without_dictionaries_says_what_it_has(tmp_path):
     with pytest.raises(
         ConfigError, match=r"expected dictionaries of the format sparsify or .* among notes\.txt"
     ):
+        _found(tmp_path)
+
+
+def test_dictionaries_that_would_have_to_be_unpickled_are_refused_with_the_reason(tmp_path):
+    (tmp_path / "layers.1").mkdir()
+    for name in ("sae.pt", "cfg.json"):
+        (tmp_path / "layers.1" / name).write_text("{}")
+    with pytest.raises(ConfigError, match=r"layers\.1/sae\.pt would be unpickled and can run code"):
         _found(tmp_path)
 
 

@@ -1,5 +1,6 @@
 """Every format, read from files written by hand, against its published formula in plain numpy."""
 
+import json
 import math
 import pickle
 import zipfile
@@ -144,15 +145,30 @@ def test_sae_lens_constant_norm_rescale_is_undone_after_decoding(tmp_path):
     _agrees(write_sae_lens(tmp_path / "d", p, **cfg), z, (z @ p["W_dec"] + p["b_dec"]) / factor)
 
 
+@pytest.mark.parametrize("subtracts", [True, False])
+def test_sae_lens_checkpoints_read_the_input_times_the_factor_beside_them(tmp_path, subtracts):
+    p, x, factor = arrays(), rows(), 0.37
+    z = relu((x * factor - p["b_dec"] * subtracts) @ p["W_enc"] + p["b_enc"])
+    cfg = {"normalize_activations": "expected_average_only_in", "apply_b_dec_to_input": subtracts}
+    folder = write_sae_lens(tmp_path / "d", p, architecture="standard", **cfg, **_hook(False))
+    (folder / "activation_scaler.json").write_text(json.dumps({"scaling_factor": factor}))
+    _agrees(folder, z, (z @ p["W_dec"] + p["b_dec"]) / factor)
+
+
 @pytest.mark.parametrize("used", [True, False])
 def test_sae_lens_finetuned_scales_concern_the_decoder_alone(tmp_path, used):
     p, x = arrays(), rows()
-    scale = RNG(5).uniform(0.5, 2, WIDTH).astype(np.float32)
+    scale = RNG(5).uniform(0.5, 2, WIDTH).astype(np.float32) if used else np.ones(WIDTH, np.float32)
     z = relu((x - p["b_dec"]) @ p["W_enc"] + p["b_enc"])
     tensors = {**p, "scaling_factor": scale}
     cfg = {"finetuning_scaling_factor": used, **_hook(True)}
-    y = (z * scale if used else z) @ p["W_dec"] + p["b_dec"]
-    _agrees(write_sae_lens(tmp_path / "d", tensors, **cfg), z, y)
+    _agrees(write_sae_lens(tmp_path / "d", tensors, **cfg), z, (z * scale) @ p["W_dec"] + p["b_dec"])
+
+
+def test_sae_lens_scales_that_cfg_json_does_not_speak_of_are_refused(tmp_path):
+    tensors = {**arrays(), "scaling_factor": np.full(WIDTH, 2, np.float32)}
+    with pytest.raises(ValueError, match="finetuning_scaling_factor=true, got one that is not 1"):
+        load_dictionary(write_sae_lens(tmp_path / "d", tensors, **_hook(True)))
 
 
 def test_sae_lens_of_a_centred_model_reads_activations_less_their_mean(tmp_path):
