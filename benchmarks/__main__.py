@@ -92,7 +92,7 @@ def _readme() -> "Section":
 NUMERICS = ("correlation", "correlation_large", "assignment", "similarity", "rsa", "shifts", "gpu")
 """The kernels, each against the dense formulation and the machine's floor: `make bench`."""
 
-WHOLE = ("demo", "encoding", "disk", "startup", "compare", "planning", "slurm")
+WHOLE = ("demo", "encoding", "drawing", "disk", "startup", "compare", "planning", "slurm")
 """What users wait for."""
 
 if __name__ == "__main__":

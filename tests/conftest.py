@@ -75,14 +75,14 @@ _ROW = Row(
 )
 
 
+def row(**changes: object) -> Row:
+    """One complete row with the changes asked for; `value=None` needs a reason, as everywhere."""
+    return dataclasses.replace(_ROW, **changes)  # type: ignore[arg-type]
+
+
 @pytest.fixture
 def make_row() -> Callable[..., Row]:
-    """One complete row with the changes asked for; `value=None` needs a reason, as everywhere."""
-
-    def make(**changes: object) -> Row:
-        return dataclasses.replace(_ROW, **changes)  # type: ignore[arg-type]
-
-    return make
+    return row
 
 
 @pytest.fixture
