@@ -199,12 +199,9 @@ def prepare_halves(
     decoder: Float[np.ndarray, "latents d_model"] | None = None,
     parameters: DictionaryParameters | None = None,
 ) -> PreparedLayer:
-    """As `prepare_layer`, from the latents of each half: for layers whose copies must not add up in memory.
+    """As `prepare_layer`, from the latents of each half, which are tidied in place.
 
-    The matrices are tidied in place: no stored zeros, sorted rows.
-
-    Raises:
-        ValueError: as `prepare_layer`.
+    For layers whose copies must not add up in memory. Raises as `prepare_layer` does.
     """
     width = split[0].shape[1]
     for name, rows in (("decoder", decoder), ("parameters", parameters and parameters.decoder)):
@@ -225,9 +222,7 @@ def prepare_halves(
     return PreparedLayer(eligibility, (first, second), decoder, parameters and parameters.chosen(chosen))
 
 
-def _eligibility(
-    split: tuple[sp.csc_array, sp.csc_array], halves: tuple[Half, Half], floors: Floors
-) -> Eligibility:
+def _eligibility(split: tuple[sp.csc_array, ...], halves: tuple[Half, Half], floors: Floors) -> Eligibility:
     eligible = np.ones(split[0].shape[1], bool)
     within_total, variance_total, mass = np.zeros((3, len(eligible)))
     for matrix, half in zip(split, halves, strict=True):
