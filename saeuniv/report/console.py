@@ -12,7 +12,7 @@ from rich.table import Table
 
 from saeuniv.report.layer_pairs import LayerPair, equal_depth, row_at, shown
 from saeuniv.report.meaning import HEADLINE, TRAINED, training
-from saeuniv.report.numbers import number
+from saeuniv.report.numbers import number, p_value
 from saeuniv.results import NOT_COMPUTED, Results, Row
 
 # Where there is no terminal (a pipe, a job's log) a line has this many columns.
@@ -104,7 +104,7 @@ def _cells(
         _value(row),
         _value(row_at(control, metric, pair)),
         "-" if row is None or row.null_mean is None else number(row.null_mean, 3),
-        "-" if row is None or row.p_value is None else number(row.p_value, 4),
+        "-" if row is None or row.p_value is None else p_value(row.p_value),
     )
 
 
@@ -160,7 +160,7 @@ def caption(results: Results, control: Results | None) -> list[str]:
     lines += _incomplete(control, "Incomplete control") if control else []
     row = max((row for row in results.rows if row.metric == primary), key=lambda row: row.null_draws or 0)
     if row.null and row.null_draws:
-        least = number(1 / (1 + row.null_draws), 4)
+        least = p_value(1 / (1 + row.null_draws))
         draws = f"{row.null_draws} draws, smallest possible p {least}"
         lines.append(f"null: {row.null.replace('_', ' ')} of B ({draws}).")
     lines.append(

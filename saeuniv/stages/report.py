@@ -11,30 +11,19 @@ from pathlib import Path
 from typing import ClassVar
 
 from saeuniv.config import Eligibility, Tracking, canonical_json, plain
-from saeuniv.metrics import METRICS, MetricMethod
+from saeuniv.metrics import METRICS
 from saeuniv.results import FORMAT_VERSION, Row, is_written, write_results, write_status
 from saeuniv.stages.described import Described
 from saeuniv.stages.grid import grid_summaries
 from saeuniv.stages.headline import headline
 from saeuniv.stages.provenance import provenance
+from saeuniv.stages.reported import ReportedScores, read_pair
 from saeuniv.stages.rows import PairScores, missing_scores, null_rows, result_rows
-from saeuniv.stages.scores import Scores, load_scores
 from saeuniv.stages.task import Progress, Task
 from saeuniv.stages.tokens import token_summary
-from saeuniv.store import Artifact, ArtifactError
+from saeuniv.store import Artifact
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class ReportedScores:
-    """One metric of one layer pair, and that of the untrained counterparts."""
-
-    layer_a: str
-    layer_b: str
-    metric: MetricMethod
-    scores: Artifact
-    control: Artifact | None
 
 
 @dataclass(frozen=True)
@@ -147,7 +136,7 @@ class Report(Task):
         from saeuniv.stages.drawn import draw
 
         host, started = platform.node(), datetime.datetime.now(datetime.UTC).isoformat()
-        pairs = [self._read(each) for each in self.reported]
+        pairs = [read_pair(self.store, each, self.max_fvu) for each in self.reported]
         missing = missing_scores(pairs)
         if not any(pair.scores for pair in pairs):
             write_status(self.folder, "failed", error=missing, host=host, started=started)
@@ -176,30 +165,6 @@ class Report(Task):
             _log.warning("%s: %s", self.label, missing)
         elif is_tracked:
             write_status(self.folder, "done", host=host, started=started, task=self.key)
-
-    def _read(self, each: ReportedScores) -> PairScores:
-        return PairScores(
-            each.layer_a,
-            each.layer_b,
-            each.metric,
-            self._scores(each.scores),
-            self._scores(each.control) if each.control else None,
-            has_control=each.control is not None,
-        )
-
-    def _scores(self, artifact: Artifact) -> Scores | None:
-        """Scores as stored; None where they are not, or cannot be read."""
-        if not self.store.exists(artifact):
-            return None
-        try:
-            scores = load_scores(self.store.open(artifact))
-        # Another process may set them aside, and a disk may fail, while they are read.
-        except (ArtifactError, OSError) as error:
-            _log.warning("%s: counted as not computed: %s", artifact.path, error)
-            return None
-        fits = (quality.fvu for quality in (scores.a, scores.b))
-        refused = any(fvu > bound for fvu, bound in zip(fits, self.max_fvu, strict=True))
-        return None if refused else scores
 
     def _summary(self, rows: tuple[Row, ...]) -> dict[str, object]:
         both = [row for row in rows if row.direction == "both"]

@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import NamedTuple
 
-from saeuniv.stages.report import Report, ReportedScores
+from saeuniv.stages.report import Report
+from saeuniv.stages.reported import ReportedScores
 from saeuniv.store import Artifact
 from saeuniv.sweep.comparison import Comparison, layer_label
 from saeuniv.sweep.inventory import Inventory

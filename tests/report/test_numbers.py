@@ -2,7 +2,7 @@
 
 import pytest
 
-from saeuniv.report.numbers import listed, number
+from saeuniv.report.numbers import listed, number, p_value
 
 
 @pytest.mark.parametrize(
@@ -24,6 +24,10 @@ def test_numbers_have_no_leading_zero_and_no_negative_zero(value, text):
 def test_decimals_are_as_asked():
     assert number(1 / 486, 4) == ".0021"
     assert number(-0.00049, 3) == ".000"
+
+
+def test_no_p_value_is_written_as_zero():
+    assert [p_value(1 / n) for n in (1, 20, 486, 41250)] == ["1.0000", ".0500", ".0021", "2.4e-05"]
 
 
 @pytest.mark.parametrize(

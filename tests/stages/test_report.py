@@ -15,7 +15,8 @@ from saeuniv.metrics.base import DOCUMENT_SHIFT
 from saeuniv.results import load, read_status
 from saeuniv.stages import report as report_module
 from saeuniv.stages.described import Described, SideDescription
-from saeuniv.stages.report import Report, ReportedScores
+from saeuniv.stages.report import Report
+from saeuniv.stages.reported import ReportedScores
 from saeuniv.stages.scores import LayerQuality, Scores, save_scores
 from saeuniv.stages.serial import read_task, task_json
 from saeuniv.store import Artifact, Kind, Store, artifact
