@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
-from jaxtyping import Shaped
+from jaxtyping import Float, Shaped
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -53,8 +53,7 @@ def writes_matches(folder: Path) -> Generator[WritesPair]:
     def write(place: Mapping[str, str], columns: Mapping[str, Shaped[np.ndarray, " matches"]]) -> None:
         n = len(columns["latent_a"])
         arrays = [pa.repeat(pa.scalar(place[name], pa.string()), n) for name in _PLACE]
-        given = ((columns[name], schema.field(name).type) for name in MATCH_COLUMNS)
-        arrays += [pa.array(column, kind, from_pandas=True) for column, kind in given]
+        arrays += [_array(columns[name], schema.field(name).type) for name in MATCH_COLUMNS]
         if not n:
             return
         # A row group each: one layer pair is read without the others.
@@ -93,8 +92,10 @@ def read_matches(folder: Path, layer_a: str, layer_b: str) -> "DataFrame | None"
     return found
 
 
-def matched_pairs(folder: Path) -> Iterator[tuple[str, str, "DataFrame"]]:
-    """Layers and matches of every layer pair in turn; nothing where there is no file.
+def matched_pairs(folder: Path) -> Iterator[tuple[str, str, Mapping[str, Float[np.ndarray, " matches"]]]]:
+    """Layers, `r_held_out` and `r_null` of every layer pair in turn, NaN where there is none.
+
+    Nothing where there is no file.
 
     Raises:
         ValueError: the file is damaged.
@@ -107,11 +108,20 @@ def matched_pairs(folder: Path) -> Iterator[tuple[str, str, "DataFrame"]]:
     try:
         with pq.ParquetFile(folder / MATCHES) as file:
             for number in range(file.num_row_groups):
-                frame = file.read_row_group(number).to_pandas()
-                yield str(frame.layer_a[0]), str(frame.layer_b[0]), frame
+                table = file.read_row_group(number)
+                layer_a, layer_b = (str(table[name][0]) for name in ("layer_a", "layer_b"))
+                yield layer_a, layer_b, {name: table[name].to_numpy() for name in ("r_held_out", "r_null")}
     except (pa.ArrowException, OSError) as error:
         raise _damaged(folder, error) from error
 
 
 def _damaged(folder: Path, error: Exception) -> ValueError:
     return ValueError(f"{folder / MATCHES}: damaged ({error}). Write it again: saeuniv report {folder}")
+
+
+def _array(column: Shaped[np.ndarray, " matches"], kind: Any) -> Any:
+    import pyarrow as pa
+
+    # Said here: pyarrow would import pandas to see what is missing.
+    missing = np.isnan(column) if column.dtype.kind == "f" else None
+    return pa.array(column.tolist() if column.dtype == object else column, kind, mask=missing)

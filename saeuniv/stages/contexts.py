@@ -56,11 +56,8 @@ class Text:
         self._sequence, self._position = np.nonzero(held_out.keep)
         self._row = np.full(held_out.keep.shape, -1, dtype=np.int64)
         self._row[held_out.keep] = np.arange(len(self._sequence))
-
-    @property
-    def row_documents(self) -> Int[np.ndarray, " rows"]:
-        """Document of each row."""
-        return self.held_out.row_documents
+        self.row_documents = held_out.row_documents
+        self._pieces: dict[tuple[int, Window], tuple[str, ...]] = {}
 
     def around(self, row: int, window: Window) -> tuple[slice, Int[np.ndarray, " tokens"]]:
         """The positions around a row within its sequence, and the row at each of them, -1 where none is."""
@@ -82,14 +79,17 @@ class Text:
         place, rows = self.around(row, window)
         sequence = self._sequence[row]
         peak = int(self._position[row]) - place.start
-        ids = self.held_out.ids[sequence, place]
+        # Latents peak in the same places in pair after pair.
+        if (row, window) not in self._pieces:
+            read = [self._token_bytes(int(each)) for each in self.held_out.ids[sequence, place]]
+            self._pieces[row, window] = pieces(read, peak=peak)
         document = self._documents[int(self.held_out.documents[sequence])]
         return Context(
             document=document.name,
             domain=document.domain,
             of=of,
             peak=peak,
-            tokens=pieces([self._token_bytes(int(each)) for each in ids], peak=peak),
+            tokens=self._pieces[row, window],
             a=_activations(a, rows),
             b=_activations(b, rows),
         )

@@ -35,6 +35,7 @@ class PairDetails:
         self._layers = KeptLayers(stored, kept_bytes=kept_bytes)
         self._texts: dict[str, Text] = {}
         self._matches: tuple[tuple[str, str], MatchedLayers, PairMatches] | None = None
+        self._peaks: dict[tuple[str, tuple[Artifact, ...], int, int], list[int]] = {}
         self._null: Float[np.ndarray, " matches"] | None = None
 
     def matches(self, layer_a: int | str, layer_b: int | str) -> PairMatches:
@@ -74,12 +75,17 @@ class PairDetails:
         pair = matched.pair
         a = sp.csc_array(matched.a.columns[:, [int(matches.place_a[match])]])
         b = sp.csc_array(matched.b.columns[:, [int(matches.place_b[match])]])
-        compared = self._layers.rows(pair).rows
         found: list[Context] = []
-        for of, layer, latent in (("a", pair.a, a), ("b", pair.b, b)):
+        sides = (("a", pair.a, a, matches.latent_a), ("b", pair.b, b, matches.latent_b))
+        for of, layer, latent, numbers in sides:
+            key = (of, layer, int(numbers[match]), n_contexts)
+            # A latent is matched in pair after pair, and its peaks are the same.
+            if key not in self._peaks:
+                self._peaks[key] = _peaks(
+                    latent, self._layers.rows(pair).rows, self._text(layer), n=n_contexts
+                )
             text = self._text(layer)
-            for row in _peaks(latent, compared, text, n=n_contexts):
-                found.append(text.context(row, window, of=of, a=a, b=b))
+            found += (text.context(row, window, of=of, a=a, b=b) for row in self._peaks[key])
         return tuple(found)
 
     def latent_contexts(

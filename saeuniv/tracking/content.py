@@ -1,16 +1,12 @@
 """What a W&B run says, computed from results alone: axes, the wide table, rows per layer pair, means."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Shaped
+from jaxtyping import Float, Shaped
 
 from saeuniv.results import Results
-
-if TYPE_CHECKING:
-    from pandas import DataFrame
 
 Entry = str | int | float | None
 
@@ -101,7 +97,7 @@ def pair_rows(results: Results) -> list[dict[str, Entry]]:
 
 
 def histogram_table(
-    comparison: str, pairs: Iterable[tuple[str, str, "DataFrame"]]
+    comparison: str, pairs: Iterable[tuple[str, str, Mapping[str, Float[np.ndarray, " matches"]]]]
 ) -> tuple[list[str], list[list[Entry]]]:
     """Counts of the held-out r of matches and of their null, for each layer pair in 40 bins of [-1, 1]."""
     edges = np.linspace(-1.0, 1.0, _N_BINS + 1)
@@ -110,7 +106,7 @@ def histogram_table(
     for layer_a, layer_b, matches in pairs:
         # Rounding may leave a correlation just outside.
         matched, null = (
-            np.histogram(matches[name].dropna().clip(-1.0, 1.0), edges)[0].tolist()
+            np.histogram(np.clip(matches[name][~np.isnan(matches[name])], -1.0, 1.0), edges)[0].tolist()
             for name in ("r_held_out", "r_null")
         )
         for bound, *counts in zip(bounds, matched, null, strict=True):

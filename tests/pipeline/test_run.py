@@ -56,7 +56,8 @@ def test_a_run_exits_with_0_and_writes_the_comparison_and_its_control(trained: T
     files = {"layer_pairs.csv", "nulls.csv", "matrices.npz", "summary.json", "config.yaml", "status.json"}
     for folder in trained.folders:
         found = {path.name for path in (folder / "results").iterdir()}
-        assert found == files | {f"heatmap_{metric}.png" for metric in METRICS}
+        drawn = {"matches.parquet", "contact_sheet.png", "report.html"}
+        assert found == files | drawn | {f"heatmap_{metric}.png" for metric in METRICS}
         assert read_status(folder)["state"] == "done"
 
 

@@ -109,10 +109,16 @@ def test_matches_of_the_largest_held_out_correlation_are_kept(make_results) -> N
 def test_texts_are_cut_around_the_peak_and_any_activity_shows(make_results) -> None:
     one = make_results(entry, 1, 1)
     given = details_of(one, matches=1)
-    text = {"document": "d", "peak": 7, "tokens": list("abcdefghij"), "a": [*[0.001] * 7, 1.0, 0.0, 0.5]}
+    text = {
+        "document": "d",
+        "domain": "law",
+        "peak": 7,
+        "tokens": list("abcdefghij"),
+        "a": [*[0.001] * 7, 1.0, 0.0, 0.5],
+    }
     given["0", "0"]["matches"][0]["contexts"] = [text | {"b": [0.0] * 10, "of": "b"}]
     tree = packed(given, Caps(3, 1, 2))
-    assert tree["tokens"] == list("fghij")
+    assert tree["tokens"] == list("fghij") and tree["documents"] == ["d (law)"]
     assert tree["pairs"][0]["matches"][0][6] == [[0, 2, [0, 1, 2, 3, 4], "11905", 1.0, "00000", 0.0, "b"]]
 
 

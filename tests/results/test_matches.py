@@ -49,8 +49,9 @@ def test_a_pair_without_matches_and_a_folder_without_the_file_have_none(folder, 
 
 
 def test_all_pairs_come_in_the_order_they_were_written(folder):
-    found = [(a, b, len(frame)) for a, b, frame in matched_pairs(folder)]
-    assert found == [("0", "3+4", 3), ("2", "3+4", 2)]
+    (first, second) = matched_pairs(folder)
+    assert (first[:2], second[:2]) == (("0", "3+4"), ("2", "3+4"))
+    assert first[2]["r_held_out"].tolist() == [0.0, 0.125, 0.25] and np.isnan(second[2]["r_null"]).all()
 
 
 def test_a_fault_leaves_what_was_there(folder):

@@ -1,7 +1,7 @@
 """What a run says of results: axes, the wide table, rows per layer pair, histograms, means."""
 
+import numpy as np
 import pytest
-from pandas import DataFrame
 
 from saeuniv.metrics import METRICS
 from saeuniv.results import Results
@@ -50,7 +50,7 @@ def test_rows_count_layer_pairs_by_depth_and_leave_out_what_is_undefined(make_re
 
 
 def test_histograms_stand_side_by_side_in_the_same_bins():
-    matches = DataFrame({"r_held_out": [0.99, 1.0, -1.0], "r_null": [0.01, None, 1.0000001]})
+    matches = {"r_held_out": np.array([0.99, 1.0, -1.0]), "r_null": np.array([0.01, np.nan, 1.0000001])}
     columns, rows = histogram_table("a-b", [("0", "1", matches)])
     assert columns == ["comparison", "layer_a", "layer_b", "from", "to", "matched", "null"]
     assert len(rows) == 40
