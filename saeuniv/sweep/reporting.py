@@ -1,5 +1,6 @@
 """The report of a comparison as a task: what it reads, and where it writes."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -39,8 +40,7 @@ def report_of(comparison: Comparison, control: Comparison | None, state: Invento
     latents = [each.artifact for side in sides for each in side.latents.values()]
     return Report(
         state.store.root,
-        # Latents are not read; dictionaries that are refused leave nothing to report.
-        inputs=(*dict.fromkeys((comparison.a.held_out, comparison.b.held_out)), *scores, *latents),
+        inputs=tuple(dict.fromkeys((*_drawn_from(comparison), *scores, *latents))),
         outputs=(),
         seconds=5.0,
         folder=place.folder,
@@ -66,6 +66,17 @@ def report_of(comparison: Comparison, control: Comparison | None, state: Invento
         sweep=place.sweep,
         job_type=place.job_type,
     )
+
+
+def _drawn_from(comparison: Comparison) -> Iterator[Artifact]:
+    """What matches and texts are read from beside latents: it may be made again without any score."""
+    for side in (comparison.a, comparison.b):
+        read = (
+            side.held_out,
+            side.model.artifact,
+            *(each.dictionary.artifact for each in side.latents.values()),
+        )
+        yield from (each for each in read if each)
 
 
 def _scores_by_place(comparison: Comparison) -> dict[tuple[object, ...], Artifact]:

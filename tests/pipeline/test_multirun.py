@@ -28,6 +28,7 @@ def test_a_sweep_over_layers_gives_what_a_list_of_layers_gives(desk: Desk) -> No
     assert len(desk.results()) == 2
 
 
+@pytest.mark.presets
 def test_a_sweep_over_metrics_gives_what_a_list_of_metrics_gives(desk: Desk) -> None:
     swept = desk.launch("-m", "metrics=[raw_correlation],[cka]", "control=none", "layers.a=0", *QUICK)
     assert swept.returncode == 0, swept.stderr

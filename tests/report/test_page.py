@@ -36,6 +36,7 @@ def test_a_page_of_6_by_12_layers_stays_below_200_kb_and_says_what_was_left_out(
     assert "of 864 matches" in data["left_out"] and "of 5184 contexts" in data["left_out"]
 
 
+@pytest.mark.browser
 def test_a_page_of_42_by_32_layers_stays_below_5_mb(make_results) -> None:
     large = make_results(entry, 42, 32, METRICS[:2])
     data = report_data(large, None, details_of(large))
