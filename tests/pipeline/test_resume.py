@@ -39,11 +39,11 @@ def has_ended_like(desk: Desk, unbroken: Desk) -> bool:
     return read_status(desk.comparison)["state"] == "done"
 
 
-# Two of the points with every change, all of them with the presets.
+# One of the points with every change, all of them with the presets.
 @pytest.mark.parametrize(
     "point",
     [
-        pytest.param(each, marks=() if each in ("files_written", "after_rename") else pytest.mark.presets)
+        pytest.param(each, marks=() if each == "after_rename" else pytest.mark.presets)
         for each in FAULT_POINTS
     ],
 )
