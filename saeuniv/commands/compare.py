@@ -116,6 +116,6 @@ def _map(metric: str, rows: Sequence[Difference], one: StoredComparison) -> Diff
         metric,
         *(of_metric[0].comparison, of_metric[0].other),
         *(results.layers_a, results.layers_b, difference, apart),
-        any(each.ci_low is not None for each in of_metric),
+        sum(each.ci_low is not None for each in of_metric),
         (float(means[0]), float(means[1])),
     )

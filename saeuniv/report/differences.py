@@ -52,7 +52,9 @@ class DifferenceMap(NamedTuple):
     apart: Bool[np.ndarray, "layers_a layers_b"]
     """The interval of the difference excludes 0."""
 
-    has_intervals: bool
+    n_intervals: int
+    """Layer pairs whose difference has an interval."""
+
     means: tuple[float, float]
     """Of both, over the layer pairs that are defined in both."""
 
@@ -80,7 +82,7 @@ def difference_map(found: DifferenceMap) -> "Figure":
         axis.set_tick_params(labelsize=7, length=2)
     axes.set_xlabel("layer of B", fontsize=8)
     axes.set_ylabel("layer of A", fontsize=8)
-    dots = "; dot: interval excludes 0" if found.has_intervals else "; no intervals"
+    dots = "; dot: interval excludes 0" if found.n_intervals else "; no intervals"
     figure.suptitle(f"{found.metric.replace('_', ' ')}: second less first{dots}", fontsize=9)
     return figure
 
@@ -169,8 +171,7 @@ def _mean(found: DifferenceMap) -> float:
 
 
 def _apart(found: DifferenceMap) -> str:
-    defined = int(np.count_nonzero(~np.isnan(found.difference)))
-    return f"{int(found.apart.sum())} of {defined}" if found.has_intervals else "no intervals"
+    return f"{int(found.apart.sum())} of {found.n_intervals}" if found.n_intervals else "no intervals"
 
 
 def _text(value: str) -> str:

@@ -1,9 +1,13 @@
 """`saeuniv compare`: what is written of two sweeps, and what is said where there is nothing to compare."""
 
 import csv
+import dataclasses
 from pathlib import Path
 
+import pytest
+
 from saeuniv.commands import compare
+from saeuniv.stages.differences import differences
 from tests.commands.conftest import Call
 from tests.commands.test_figure import Write
 from tests.commands.test_figure import write as write
@@ -29,3 +33,20 @@ def test_what_cannot_be_compared_is_said_and_nothing_is_written(call: Call, writ
     ended = call(compare.main, "s", str(other))
     assert ended.code == 2 and "differ in sae.n_tokens only" in ended.err
     assert not list(here.glob("multirun/*-*"))
+
+
+def test_only_layer_pairs_with_an_interval_are_counted_in_whose_it_excludes_zero(
+    call: Call, write: Write, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = write("one"), write("other", trained_on=6, values=lambda m, i, j: 0.5)
+    intervals = {("0", "0"): (0.1, 0.9), ("0", "1"): (-0.1, 0.9)}
+
+    def given(*stored):
+        for each in differences(*stored):
+            low, high = intervals.get((each.layer_a, each.layer_b), (None, None))
+            yield dataclasses.replace(each, ci_low=low, ci_high=high)
+
+    monkeypatch.setattr(compare, "differences", lambda *stored: list(given(*stored)))
+    assert call(compare.main, str(one), str(other)).code == 0
+    page = (here / "multirun" / "one-other" / "differences.html").read_text()
+    assert ">1 of 2</td>" in page

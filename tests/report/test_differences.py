@@ -9,7 +9,7 @@ MAP = DifferenceMap(
     *(("0", "1"), ("0", "1", "2")),
     np.array([[0.1, -0.2, np.nan], [0.0, 0.3, 0.1]]),
     np.array([[False, True, False], [False, True, False]]),
-    True,
+    4,
     (0.25, 0.5),
 )
 
@@ -19,7 +19,7 @@ def test_the_page_needs_nothing_else_and_escapes_names() -> None:
     assert "default-src 'none'" in page and "<script" not in page
     assert page.count("http") == 1, "the policy's own name alone"
     assert "<one>" not in page and "&lt;one&gt;" in page and "&lt;16&gt;" in page and "&lt;a&gt;" in page
-    assert "2 of 5" in page and ".250" in page and "Without a partner: lonely." in page
+    assert "2 of 4" in page and ".250" in page and "Without a partner: lonely." in page
     assert page == difference_page(("<a>", "b"), {"sae.k": (("8",), ("<16>",))}, ("lonely",), [MAP])
 
 
@@ -33,3 +33,8 @@ def test_the_scale_is_symmetric_and_dots_are_where_the_interval_excludes_zero() 
 def test_a_map_of_nothing_is_drawn() -> None:
     nothing = MAP._replace(difference=np.full((2, 3), np.nan), apart=np.zeros((2, 3), bool))
     assert difference_map(nothing).axes[0].images[0].get_clim() == (-1.0, 1.0)
+
+
+def test_without_any_interval_none_is_counted() -> None:
+    page = difference_page(("a", "b"), {}, (), [MAP._replace(n_intervals=0)])
+    assert "no intervals" in page and " of 0" not in page
