@@ -11,7 +11,7 @@ import numpy as np
 from saeuniv.commands.found import comparisons_in, has_results, result_folder
 from saeuniv.commands.shell import DONE, parser, say
 from saeuniv.commands.sweeps import MULTIRUN
-from saeuniv.commands.sync import settings_of
+from saeuniv.commands.tracked import settings_of, sweep_of
 from saeuniv.config import ConfigError
 from saeuniv.report.differences import DifferenceMap, difference_map, difference_page, difference_text
 from saeuniv.report.drawing import save, style
@@ -20,7 +20,7 @@ from saeuniv.stages.stored import StoredComparison, stored_comparison
 from saeuniv.store.text import write_text
 from saeuniv.tracking import no_key
 from saeuniv.tracking.comparison_report import RunSet, save_report
-from saeuniv.tracking.workspace import default_entity
+from saeuniv.tracking.service import default_entity
 
 TABLE, PAGE = "differences.csv", "differences.html"
 
@@ -30,7 +30,7 @@ def main(argv: Sequence[str]) -> int:
 
     Raises:
         ConfigError: no results, comparisons that cannot be put in pairs, or no API key.
-        ValueError: wandb-workspaces is not installed, or W&B does not have a project.
+        ValueError: wandb-workspaces is not installed, or W&B refuses or does not have a project.
     """
     arguments = parser("compare", "How the comparisons of one sweep differ from those of another.")
     arguments.add_argument(
@@ -72,7 +72,7 @@ def _stored(folder: Path) -> list[StoredComparison]:
 def _run_set(stored: StoredComparison, folder: Path, entity: str | None) -> RunSet:
     tracking = settings_of(stored.results)
     own = entity or tracking.entity or default_entity()
-    return RunSet(own, tracking.project, str(stored.results.summary.get("sweep") or folder.absolute().name))
+    return RunSet(own, tracking.project, sweep_of(stored.results, folder))
 
 
 def _write(found: MatchedSweeps, names: tuple[str, str], out: Path) -> list[DifferenceMap]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from saeuniv.tracking.workspace import library
+from saeuniv.tracking.service import faults_in_words, library, runs_where
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,8 @@ def save_report(sets: tuple[RunSet, RunSet], *, text: str, metrics: Sequence[str
     and what the runs' configurations differ in.
 
     Raises:
-        ValueError: wandb-workspaces is not installed, or the server does not have a project.
+        ValueError: wandb-workspaces is not installed, or the server refuses or does not have a
+            project.
     """
     report = library("saeuniv compare --wandb").reports
     one, other = sets
@@ -37,19 +38,19 @@ def save_report(sets: tuple[RunSet, RunSet], *, text: str, metrics: Sequence[str
         blocks=[report.MarkdownBlock(text=text), _panels(sets, metrics)],
         width="fluid",
     )
-    made.save()
-    return str(made.url)
+    with faults_in_words():
+        made.save()
+        return str(made.url)
 
 
 def _panels(sets: tuple[RunSet, RunSet], metrics: Sequence[str]) -> Any:
-    found = library("saeuniv compare --wandb")
-    report = found.reports
+    report = library("saeuniv compare --wandb").reports
     run_sets = [
         report.Runset(
             entity=each.entity,
             project=each.project,
             name=each.sweep,
-            filters=[found.expr.Metric("group") == each.sweep],
+            filters=runs_where(group=each.sweep),
         )
         for each in sets
     ]
