@@ -11,9 +11,15 @@ import numpy as np
 from saeuniv.commands.found import comparisons_in, has_results, result_folder
 from saeuniv.commands.shell import DONE, parser, say
 from saeuniv.commands.sweeps import MULTIRUN
-from saeuniv.commands.tracked import settings_of, sweep_of
+from saeuniv.commands.tracked import comparison_of, settings_of, sweep_of
 from saeuniv.config import ConfigError
-from saeuniv.report.differences import DifferenceMap, difference_map, difference_page, difference_text
+from saeuniv.report.differences import (
+    DifferenceMap,
+    difference_map,
+    difference_page,
+    difference_sentence,
+    difference_tables,
+)
 from saeuniv.report.drawing import save, style
 from saeuniv.stages.differences import Difference, MatchedSweeps, differences, matched
 from saeuniv.stages.stored import StoredComparison, stored_comparison
@@ -50,14 +56,14 @@ def main(argv: Sequence[str]) -> int:
     maps = _write(found, names, out)
     say(f"differences: {out / PAGE}")
     if given.wandb:
-        sets = [
-            _run_set(each[place], folders[place], given.entity)
-            for each in found.pairs[:1]
-            for place in (0, 1)
-        ]
-        metrics = dict.fromkeys(each.metric for each in maps)
-        text = difference_text(names, found.differing, maps)
-        say(f"W&B: {save_report((sets[0], sets[1]), text=text, metrics=tuple(metrics))}")
+        one, other = (_run_set(found, place, folders[place], given.entity) for place in (0, 1))
+        address = save_report(
+            (one, other),
+            sentence=difference_sentence(names, found.differing),
+            tables=difference_tables(names, found.differing, found.unmatched, maps),
+            metrics=tuple(dict.fromkeys(each.metric for each in maps)),
+        )
+        say(f"W&B: {address}")
     return DONE
 
 
@@ -69,10 +75,15 @@ def _stored(folder: Path) -> list[StoredComparison]:
     return [each for each in found if each.results.summary.get("job_type") != "control"] or found
 
 
-def _run_set(stored: StoredComparison, folder: Path, entity: str | None) -> RunSet:
-    tracking = settings_of(stored.results)
-    own = entity or tracking.entity or default_entity()
-    return RunSet(own, tracking.project, sweep_of(stored.results, folder))
+def _run_set(found: MatchedSweeps, place: int, folder: Path, entity: str | None) -> RunSet:
+    results = found.pairs[0][place].results
+    tracking = settings_of(results)
+    return RunSet(
+        entity or tracking.entity or default_entity(),
+        tracking.project,
+        sweep_of(results, folder),
+        comparison_of(results) if has_results(folder) else None,
+    )
 
 
 def _write(found: MatchedSweeps, names: tuple[str, str], out: Path) -> list[DifferenceMap]:

@@ -2,7 +2,13 @@
 
 import numpy as np
 
-from saeuniv.report.differences import DifferenceMap, difference_map, difference_page
+from saeuniv.report.differences import (
+    DifferenceMap,
+    difference_map,
+    difference_page,
+    difference_sentence,
+    difference_tables,
+)
 
 MAP = DifferenceMap(
     *("cka", "<one>", "other"),
@@ -38,3 +44,20 @@ def test_a_map_of_nothing_is_drawn() -> None:
 def test_without_any_interval_none_is_counted() -> None:
     page = difference_page(("a", "b"), {}, (), [MAP._replace(n_intervals=0)])
     assert "no intervals" in page and " of 0" not in page
+
+
+def test_the_sentence_names_the_first_settings_and_counts_the_others() -> None:
+    differing = {f"sae.k{place}": (("1",), ("2",)) for place in range(7)}
+    said = difference_sentence(("few", "many"), differing)
+    assert said.startswith("Layer pairs of many less the same of few; the two differ in sae.k0, ")
+    assert said.endswith("sae.k4 and 2 more.")
+    assert difference_sentence(("few", "many"), {}).endswith("the two differ in no setting.")
+
+
+def test_nothing_in_a_cell_ends_it_or_its_row() -> None:
+    differing = {"data.chat_template": (("a|b\nc",), ("<d>",))}
+    tables = difference_tables(("one", "other"), differing, ("lonely",), [MAP])
+    lines = tables.splitlines()
+    assert "| data.chat_template | a\\|b c | &lt;d&gt; |" in lines
+    assert "Without a partner: lonely." in lines
+    assert "| cka | &lt;one&gt; | other | .250 | .500 | .250 | 2 of 4 |" in lines
