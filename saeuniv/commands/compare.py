@@ -25,8 +25,8 @@ from saeuniv.stages.differences import Difference, MatchedSweeps, differences, m
 from saeuniv.stages.stored import StoredComparison, stored_comparison
 from saeuniv.store.text import write_text
 from saeuniv.tracking import no_key
-from saeuniv.tracking.comparison_report import RunSet, save_report
-from saeuniv.tracking.service import default_entity
+from saeuniv.tracking.comparison_report import ASKED_BY, RunSet, save_report
+from saeuniv.tracking.service import default_entity, library
 
 TABLE, PAGE = "differences.csv", "differences.html"
 
@@ -47,8 +47,8 @@ def main(argv: Sequence[str]) -> int:
     arguments.add_argument("--wandb", action="store_true", help="also save a W&B Report with both run sets")
     arguments.add_argument("--entity", help="user or team; unset: as the sweeps say, else the API key's own")
     given = arguments.parse_args(argv)
-    if given.wandb and (fault := no_key()):
-        raise ConfigError(fault)
+    if given.wandb:
+        _check_report()
     folders = [result_folder(each) for each in (given.one, given.other)]
     found = matched(*(_stored(each) for each in folders))
     names = (folders[0].name, folders[1].name)
@@ -73,6 +73,13 @@ def _stored(folder: Path) -> list[StoredComparison]:
         return [stored_comparison(folder)]
     found = [stored_comparison(each) for each in comparisons_in(folder) if has_results(each)]
     return [each for each in found if each.results.summary.get("job_type") != "control"] or found
+
+
+def _check_report() -> None:
+    """Refuses before any work what could only fail at its end; asks nobody."""
+    if fault := no_key():
+        raise ConfigError(fault)
+    library(ASKED_BY)
 
 
 def _run_set(found: MatchedSweeps, place: int, folder: Path, entity: str | None) -> RunSet:

@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import sys
 from pathlib import Path
 
 import pytest
@@ -50,3 +51,19 @@ def test_only_layer_pairs_with_an_interval_are_counted_in_whose_it_excludes_zero
     assert call(compare.main, str(one), str(other)).code == 0
     page = (here / "multirun" / "one-other" / "differences.html").read_text()
     assert ">1 of 2</td>" in page
+
+
+def test_a_report_that_cannot_be_saved_is_refused_before_any_work(
+    call: Call, write: Write, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = write("one"), write("other", trained_on=6)
+    monkeypatch.setenv("HOME", str(here))
+    for name in ("WANDB_API_KEY", "NETRC"):
+        monkeypatch.delenv(name, raising=False)
+    ended = call(compare.main, str(one), str(other), "--wandb")
+    assert ended.code == 2 and "expected an API key of W&B, found none" in ended.err
+    monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
+    monkeypatch.setitem(sys.modules, "wandb_workspaces", None)
+    ended = call(compare.main, str(one), str(other), "--wandb")
+    assert ended.code == 1 and 'Install it: pip install "saeuniv[workspace]"' in ended.err
+    assert not list(here.glob("multirun/*-*"))
