@@ -112,7 +112,7 @@ COVERED = {
         f"{WORKSPACE}::test_without_the_library_it_is_said_how_to_install_it"
     ),
     "saeuniv compare ONE OTHER --wandb": (
-        "tests/tracking/test_server.py::test_a_report_of_two_sweeps_has_a_run_set_of_each"
+        "tests/tracking/test_comparison_report.py::test_a_report_of_two_sweeps_has_a_run_set_of_each"
     ),
     "saeuniv workspace NAME": f"{WORKSPACE}::test_without_a_key_nothing_is_saved",
     "saeuniv workspace NAME --dry-run": f"{WORKSPACE}::test_the_view_is_the_one_that_was_agreed_on",

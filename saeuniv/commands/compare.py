@@ -11,16 +11,22 @@ import numpy as np
 from saeuniv.commands.found import comparisons_in, has_results, result_folder
 from saeuniv.commands.shell import DONE, parser, say
 from saeuniv.commands.sweeps import MULTIRUN
-from saeuniv.commands.sync import settings_of
+from saeuniv.commands.tracked import comparison_of, settings_of, sweep_of
 from saeuniv.config import ConfigError
-from saeuniv.report.differences import DifferenceMap, difference_map, difference_page, difference_text
+from saeuniv.report.differences import (
+    DifferenceMap,
+    difference_map,
+    difference_page,
+    difference_sentence,
+    difference_tables,
+)
 from saeuniv.report.drawing import save, style
 from saeuniv.stages.differences import Difference, MatchedSweeps, differences, matched
 from saeuniv.stages.stored import StoredComparison, stored_comparison
 from saeuniv.store.text import write_text
 from saeuniv.tracking import no_key
-from saeuniv.tracking.comparison_report import RunSet, save_report
-from saeuniv.tracking.workspace import default_entity
+from saeuniv.tracking.comparison_report import ASKED_BY, RunSet, save_report
+from saeuniv.tracking.service import default_entity, library
 
 TABLE, PAGE = "differences.csv", "differences.html"
 
@@ -30,7 +36,7 @@ def main(argv: Sequence[str]) -> int:
 
     Raises:
         ConfigError: no results, comparisons that cannot be put in pairs, or no API key.
-        ValueError: wandb-workspaces is not installed, or W&B does not have a project.
+        ValueError: wandb-workspaces is not installed, or W&B refuses or does not have a project.
     """
     arguments = parser("compare", "How the comparisons of one sweep differ from those of another.")
     arguments.add_argument(
@@ -41,8 +47,8 @@ def main(argv: Sequence[str]) -> int:
     arguments.add_argument("--wandb", action="store_true", help="also save a W&B Report with both run sets")
     arguments.add_argument("--entity", help="user or team; unset: as the sweeps say, else the API key's own")
     given = arguments.parse_args(argv)
-    if given.wandb and (fault := no_key()):
-        raise ConfigError(fault)
+    if given.wandb:
+        _check_report()
     folders = [result_folder(each) for each in (given.one, given.other)]
     found = matched(*(_stored(each) for each in folders))
     names = (folders[0].name, folders[1].name)
@@ -50,14 +56,14 @@ def main(argv: Sequence[str]) -> int:
     maps = _write(found, names, out)
     say(f"differences: {out / PAGE}")
     if given.wandb:
-        sets = [
-            _run_set(each[place], folders[place], given.entity)
-            for each in found.pairs[:1]
-            for place in (0, 1)
-        ]
-        metrics = dict.fromkeys(each.metric for each in maps)
-        text = difference_text(names, found.differing, maps)
-        say(f"W&B: {save_report((sets[0], sets[1]), text=text, metrics=tuple(metrics))}")
+        one, other = (_run_set(found, place, folders[place], given.entity) for place in (0, 1))
+        address = save_report(
+            (one, other),
+            sentence=difference_sentence(names, found.differing),
+            tables=difference_tables(names, found.differing, found.unmatched, maps),
+            metrics=tuple(dict.fromkeys(each.metric for each in maps)),
+        )
+        say(f"W&B: {address}")
     return DONE
 
 
@@ -69,10 +75,22 @@ def _stored(folder: Path) -> list[StoredComparison]:
     return [each for each in found if each.results.summary.get("job_type") != "control"] or found
 
 
-def _run_set(stored: StoredComparison, folder: Path, entity: str | None) -> RunSet:
-    tracking = settings_of(stored.results)
-    own = entity or tracking.entity or default_entity()
-    return RunSet(own, tracking.project, str(stored.results.summary.get("sweep") or folder.absolute().name))
+def _check_report() -> None:
+    """Refuses before any work what could only fail at its end; asks nobody."""
+    if fault := no_key():
+        raise ConfigError(fault)
+    library(ASKED_BY)
+
+
+def _run_set(found: MatchedSweeps, place: int, folder: Path, entity: str | None) -> RunSet:
+    results = found.pairs[0][place].results
+    tracking = settings_of(results)
+    return RunSet(
+        entity or tracking.entity or default_entity(),
+        tracking.project,
+        sweep_of(results, folder),
+        comparison_of(results) if has_results(folder) else None,
+    )
 
 
 def _write(found: MatchedSweeps, names: tuple[str, str], out: Path) -> list[DifferenceMap]:
@@ -116,6 +134,6 @@ def _map(metric: str, rows: Sequence[Difference], one: StoredComparison) -> Diff
         metric,
         *(of_metric[0].comparison, of_metric[0].other),
         *(results.layers_a, results.layers_b, difference, apart),
-        any(each.ci_low is not None for each in of_metric),
+        sum(each.ci_low is not None for each in of_metric),
         (float(means[0]), float(means[1])),
     )

@@ -4,15 +4,13 @@ import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import cast
-
-from omegaconf import OmegaConf
 
 from saeuniv.commands.shell import DONE, FAILED, say
 from saeuniv.commands.sweeps import comparison_folders, sweep_parser
-from saeuniv.config import ConfigError, Tracking, TrackingMode
+from saeuniv.commands.tracked import comparison_of, settings_of, sweep_of
+from saeuniv.config import ConfigError
 from saeuniv.metrics import METRICS
-from saeuniv.results import Results, load
+from saeuniv.results import load
 from saeuniv.tracking import OfflineRun, dashboard, inspect, no_key, run_folders, track, upload, write_outcome
 
 _READERS = 2
@@ -78,22 +76,14 @@ def _rebuild(comparison: Path) -> bool:
     outcome = track(
         comparison / "results",
         settings=settings_of(results),
-        sweep=str(results.summary.get("sweep") or comparison.absolute().parent.name),
-        comparison=str(results.summary.get("comparison") or results.rows[0].comparison),
+        sweep=sweep_of(results, comparison),
+        comparison=comparison_of(results),
         job_type=str(results.summary.get("job_type", "comparison")),
         metrics=[metric.name for metric in METRICS],
     )
     if outcome.mode == "failed":
         sys.stderr.write(f"{outcome.message}\n")
     return outcome.mode != "failed"
-
-
-def settings_of(results: Results) -> Tracking:
-    """Project and entity as the comparison was asked for; offline, because this command uploads."""
-    config = cast(dict[str, object], OmegaConf.to_container(OmegaConf.create(results.config)))
-    tracking = cast(dict[str, str | None], config.get("tracking") or {})
-    project, entity = tracking.get("project") or Tracking.project, tracking.get("entity")
-    return Tracking(TrackingMode.offline, project, entity)
 
 
 def _upload(waiting: Sequence[OfflineRun], folder: Path) -> int:

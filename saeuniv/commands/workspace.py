@@ -7,11 +7,12 @@ from pathlib import Path
 
 from saeuniv.commands.shell import DONE, say
 from saeuniv.commands.sweeps import comparison_folders, sweep_parser
-from saeuniv.commands.sync import settings_of
+from saeuniv.commands.tracked import settings_of, sweep_of
 from saeuniv.config import ConfigError
 from saeuniv.results import Results, load
 from saeuniv.tracking import no_key
-from saeuniv.tracking.workspace import View, as_json, default_entity, install_chart, save, spec
+from saeuniv.tracking.service import default_entity
+from saeuniv.tracking.workspace import View, as_json, install_chart, save, spec
 
 _INSTALLED = "wandb-charts.json"
 _NO_ENTITY = "your-entity"
@@ -22,7 +23,7 @@ def main(argv: Sequence[str]) -> int:
 
     Raises:
         ConfigError: there are no results, or no API key is at hand.
-        ValueError: wandb-workspaces is not installed.
+        ValueError: wandb-workspaces is not installed, or W&B refuses.
     """
     arguments = sweep_parser("workspace", "Save a view of a sweep in W&B: heatmaps, scores, quality.")
     arguments.add_argument("--entity", help="user or team; unset: as the sweep says, else the API key's own")
@@ -41,8 +42,7 @@ def main(argv: Sequence[str]) -> int:
     entity = given.entity or tracking.entity or (_NO_ENTITY if given.dry_run else default_entity())
     note = folder.absolute().parent / _INSTALLED
     has_chart = given.install_charts or entity in _installed(note)
-    sweep = str(results[0].summary.get("sweep") or folder.absolute().name)
-    view = View(entity, tracking.project, sweep, _metrics(results), has_chart)
+    view = View(entity, tracking.project, sweep_of(results[0], folder), _metrics(results), has_chart)
     if given.dry_run:
         shown = {"workspace": as_json(view), **({"chart": spec()} if given.install_charts else {})}
         sys.stdout.write(json.dumps(shown, indent=1) + "\n")

@@ -33,6 +33,9 @@ _COLUMNS = (
     "difference",
     "interval excludes 0",
 )
+# Settings that a sentence names.
+_NAMED = 5
+
 _HEADERS = "".join(f"<th>{each}</th>" for each in _COLUMNS)
 
 
@@ -52,7 +55,9 @@ class DifferenceMap(NamedTuple):
     apart: Bool[np.ndarray, "layers_a layers_b"]
     """The interval of the difference excludes 0."""
 
-    has_intervals: bool
+    n_intervals: int
+    """Layer pairs whose difference has an interval."""
+
     means: tuple[float, float]
     """Of both, over the layer pairs that are defined in both."""
 
@@ -80,7 +85,7 @@ def difference_map(found: DifferenceMap) -> "Figure":
         axis.set_tick_params(labelsize=7, length=2)
     axes.set_xlabel("layer of B", fontsize=8)
     axes.set_ylabel("layer of A", fontsize=8)
-    dots = "; dot: interval excludes 0" if found.has_intervals else "; no intervals"
+    dots = "; dot: interval excludes 0" if found.n_intervals else "; no intervals"
     figure.suptitle(f"{found.metric.replace('_', ' ')}: second less first{dots}", fontsize=9)
     return figure
 
@@ -118,9 +123,21 @@ def difference_page(
     )
 
 
-def difference_text(
+def difference_sentence(
+    names: tuple[str, str], differing: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]]
+) -> str:
+    """What is compared, and in which settings the two differ; of many settings the first."""
+    keys = list(differing)
+    named = ", ".join(keys[:_NAMED]) + (f" and {len(keys) - _NAMED} more" if len(keys) > _NAMED else "")
+    return (
+        f"Layer pairs of {names[1]} less the same of {names[0]}; the two differ in {named or 'no setting'}."
+    )
+
+
+def difference_tables(
     names: tuple[str, str],
     differing: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]],
+    unmatched: Sequence[str],
     maps: Sequence[DifferenceMap],
 ) -> str:
     """The tables of the page as Markdown."""
@@ -135,18 +152,18 @@ def difference_text(
         )
         for each in maps
     ]
-    return "\n\n".join(
-        [
-            f"Differences are {names[1]} less {names[0]}.",
-            _markdown(("setting", *names), settings),
-            _markdown(_COLUMNS, means),
-        ]
-    )
+    alone = [f"Without a partner: {', '.join(map(_cell, unmatched))}."] if unmatched else []
+    return "\n\n".join([_markdown(("setting", *names), settings), *alone, _markdown(_COLUMNS, means)])
 
 
 def _markdown(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     lines = [headers, ["---"] * len(headers), *rows]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+    return "\n".join("| " + " | ".join(map(_cell, line)) + " |" for line in lines)
+
+
+def _cell(value: str) -> str:
+    """One line in which nothing ends the cell or begins HTML."""
+    return html.escape(" ".join(value.split()), quote=False).replace("|", "\\|")
 
 
 def _figure(found: DifferenceMap) -> str:
@@ -169,8 +186,7 @@ def _mean(found: DifferenceMap) -> float:
 
 
 def _apart(found: DifferenceMap) -> str:
-    defined = int(np.count_nonzero(~np.isnan(found.difference)))
-    return f"{int(found.apart.sum())} of {defined}" if found.has_intervals else "no intervals"
+    return f"{int(found.apart.sum())} of {found.n_intervals}" if found.n_intervals else "no intervals"
 
 
 def _text(value: str) -> str:

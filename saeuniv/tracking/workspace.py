@@ -1,15 +1,12 @@
-"""A saved view of a sweep in W&B: what is drawn of its runs, and the heatmap over layer pairs.
-
-The library for it (wandb-workspaces, a public preview) is the optional extra `workspace`.
-"""
+"""A saved view of a sweep in W&B: what is drawn of its runs, and the heatmap over layer pairs."""
 
 import json
 from dataclasses import dataclass
-from importlib import import_module
 from importlib.resources import files
-from typing import Any, NamedTuple, Protocol, cast, runtime_checkable
+from typing import Protocol, cast, runtime_checkable
 
 from saeuniv.tracking.content import LAYER_PAIRS, PAIR_STEP
+from saeuniv.tracking.service import faults_in_words, library, runs_where
 
 CHART = "saeuniv_layer_heatmap"
 
@@ -17,7 +14,6 @@ _SPEC = "layer_heatmap.vl.json"
 _MOST_RUNS = 100
 _QUALITY = ("fvu_a", "fvu_b", "dead_fraction_a", "dead_fraction_b", "loss_recovered_a", "loss_recovered_b")
 _AXES = ("model_a", "model_b", "sae_a", "d_sae_a", "alignment")
-_INSTALL = 'wandb-workspaces, which is not installed. Install it: pip install "saeuniv[workspace]"'
 
 
 @runtime_checkable
@@ -55,19 +51,17 @@ def spec() -> dict[str, object]:
 
 
 def install_chart(entity: str) -> None:
-    """Make the heatmap over layer pairs one of the entity's own charts; needs the server."""
+    """Make the heatmap over layer pairs one of the entity's own charts; needs the server.
+
+    Raises:
+        ValueError: the server refuses.
+    """
     import wandb
 
-    wandb.Api().create_custom_chart(
-        entity=entity, name=CHART, display_name=CHART, spec_type="vega2", access="private", spec=spec()
-    )
-
-
-def default_entity() -> str:
-    """The entity that the API key belongs to; needs the server."""
-    import wandb
-
-    return str(wandb.Api().default_entity)
+    with faults_in_words():
+        wandb.Api().create_custom_chart(
+            entity=entity, name=CHART, display_name=CHART, spec_type="vega2", access="private", spec=spec()
+        )
 
 
 def as_json(view: View) -> dict[str, object]:
@@ -85,33 +79,12 @@ def save(view: View) -> str:
     """Save the view and return its address; needs the server.
 
     Raises:
-        ValueError: where wandb-workspaces is not installed.
+        ValueError: where wandb-workspaces is not installed, or the server refuses.
     """
     made = cast(_Workspace, _workspace(view))
-    made.save()
-    return made.url
-
-
-class Library(NamedTuple):
-    """What is used of wandb-workspaces, by name: it is an extra, and what it says of its own types fails."""
-
-    expr: Any
-    workspaces: Any
-    reports: Any
-
-
-def library(asked_by: str) -> Library:
-    """The library of views and reports.
-
-    Raises:
-        ValueError: where it is not installed.
-    """
-    try:
-        import_module("wandb_workspaces")
-        names = ("expr", "workspaces", "reports.v2")
-        return Library(*(import_module(f"wandb_workspaces.{name}") for name in names))
-    except ImportError as error:
-        raise ValueError(f"{asked_by}: expected the package {_INSTALL}") from error
+    with faults_in_words():
+        made.save()
+        return made.url
 
 
 def _workspace(view: View) -> object:
@@ -128,7 +101,7 @@ def _workspace(view: View) -> object:
         ],
         settings=workspaces.WorkspaceSettings(x_axis=PAIR_STEP, max_runs=_MOST_RUNS),
         runset_settings=workspaces.RunsetSettings(
-            filters=[expr.Metric("group") == view.sweep],
+            filters=runs_where(group=view.sweep),
             order=[workspaces.Ordering(expr.Summary(first), ascending=False)],
             pinned_columns=["run:displayName", f"summary:{first}"],
         ),

@@ -2,20 +2,50 @@
 
 import gzip
 import json
+import os
 import re
+import subprocess
 import sys
 import threading
 from collections import Counter
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 FAILURES = (429, 500, 429, 500)
 """Answers of the first requests of each kind that is asked to fail."""
 
+COMMAND = "from saeuniv.cli import main; main()"
+
+_ROOT = Path(__file__).parents[2]
+_KEY = "0123456789abcdef0123456789abcdef01234567"
+_HF_TOKEN = "hf_NeverToBeSeen"
+
+SECRETS = (_KEY, _HF_TOKEN)
+"""What no request may hold."""
+
+
+def start(code: str, *arguments: object, url: str) -> subprocess.Popen:
+    """A process of Python that finds the server and an API key in its environment."""
+    secrets = {"WANDB_API_KEY": _KEY, "HF_TOKEN": _HF_TOKEN, "WANDB_BASE_URL": url}
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *map(str, arguments)],
+        env={**os.environ, **secrets},
+        cwd=_ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
 
 class FakeWandb:
-    """What was received, by run; `failing` operations fail as long as they have answers of FAILURES left."""
+    """What was received, by run; `failing` operations fail as long as they have answers of FAILURES left.
 
-    def __init__(self, *, failing: tuple[str, ...] = ()):
+    `denied` operations are never allowed.
+    """
+
+    def __init__(
+        self, *, failing: tuple[str, ...] = (), denied: tuple[str, ...] = (), projects: tuple[str, ...] = ()
+    ):
         self.lock = threading.Lock()
         self.requests: Counter[str] = Counter()
         self.n_bytes = 0
@@ -27,6 +57,8 @@ class FakeWandb:
         self.refused: Counter[int] = Counter()
         self.sent: list[bytes] = []
         self.views: list[dict] = []
+        self.projects = projects
+        self._denied = denied
         self._failures = {kind: list(FAILURES[:2]) for kind in failing}
         self._server = _Server(("127.0.0.1", 0), type("Handler", (_Handler,), {"fake": self}))
         self.url = f"http://127.0.0.1:{self._server.server_port}"
@@ -43,6 +75,8 @@ class FakeWandb:
 
     def failure(self, kind: str) -> int | None:
         """The status that a request of this kind is to be refused with, now."""
+        if kind in self._denied:
+            return 403
         left = self._failures.get(kind)
         if not left:
             return None
@@ -76,34 +110,19 @@ class FakeWandb:
             case "CommitArtifact":
                 self.committed.add(given["artifactID"])
                 return {"commitArtifact": {"artifact": {"id": given["artifactID"], "digest": "x"}}}
-            case "Viewer":
+            case "Viewer" | "GetDefaultEntity":
                 empty = {"edges": []}
                 who = {"id": "u", "entity": "me", "username": "me", "flags": "{}", "email": "a@b"}
                 return {"viewer": {**who, "admin": False, "teams": empty, "apiKeys": empty}}
             case "ProjectInternalId":
-                return {"project": {"id": "p", "internalId": f"internal-{given['projectName']}"}}
+                name = given["projectName"]
+                found = {"id": "p", "internalId": f"internal-{name}"} if name in self.projects else None
+                return {"project": found}
             case "GetProjects":
-                node = {
-                    "id": "p",
-                    "name": "project5",
-                    "entityName": "me",
-                    "createdAt": "",
-                    "isBenchmark": False,
-                    "user": None,
-                }
-                edges = [{"node": node, "cursor": "c"}]
+                edges = [{"node": _project(name), "cursor": "c"} for name in self.projects]
                 return {"models": {"edges": edges, "pageInfo": {"endCursor": "c", "hasNextPage": False}}}
             case "upsertView":
-                self.views.append(given)
-                project = {"id": "p", "name": given["projectName"], "entityName": given["entityName"]}
-                view = {
-                    "id": "Vmlldzox",
-                    "type": "runs",
-                    "project": project,
-                    "updatedAt": "2026-01-01T00:00:00",
-                }
-                shown = {name: given[name] for name in ("name", "displayName", "description", "spec")}
-                return {"upsertView": {"view": view | shown, "inserted": True}}
+                return self._saved(given)
             case "ServerFeaturesQuery" | "ServerFeatures":
                 return {"serverInfo": {"features": []}}
             case _:
@@ -125,6 +144,13 @@ class FakeWandb:
         bucket = {"id": f"b-{name}", "name": name, "displayName": given.get("displayName"), "config": "{}"}
         bucket |= {"description": "", "sweepName": None, "historyLineCount": 0, "project": project}
         return {"upsertBucket": {"bucket": bucket, "inserted": new}}
+
+    def _saved(self, given: dict) -> dict:
+        self.views.append(given)
+        project = {"id": "p", "name": given["projectName"], "entityName": given["entityName"]}
+        view = {"id": "Vmlldzox", "type": "runs", "project": project, "updatedAt": "2026-01-01T00:00:00"}
+        shown = {name: given[name] for name in ("name", "displayName", "description", "spec")}
+        return {"upsertView": {"view": view | shown, "inserted": True}}
 
     def _store(self, name: str) -> str:
         return f"{self.url}/storage/{name}"
@@ -208,6 +234,10 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(text)))
         self.end_headers()
         self.wfile.write(text)
+
+
+def _project(name: str) -> dict:
+    return dict(id="p", name=name, entityName="me", createdAt="", isBenchmark=False, user=None)
 
 
 def _file(name: str, url: str) -> dict:

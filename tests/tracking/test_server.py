@@ -2,9 +2,6 @@
 
 import dataclasses
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +9,9 @@ import pytest
 
 from saeuniv.results import write_results
 from saeuniv.tracking import run_id
-from tests.tracking.fake_server import FakeWandb
+from tests.tracking.fake_server import COMMAND, SECRETS, FakeWandb, start
 
-_ROOT = Path(__file__).parents[2]
-_KEY = "0123456789abcdef0123456789abcdef01234567"
-_HF_TOKEN, _ARGUMENT = "hf_NeverToBeSeen", "some.password=OnTheCommandLine"
-_SECRETS = (_KEY, _HF_TOKEN, "OnTheCommandLine")
+_ARGUMENT = "some.password=OnTheCommandLine"
 
 # Measured with two metrics on a 2 x 3 grid: 37 requests and 83 kB, two of the requests for refusals. A
 # metric adds two uploads: its heatmap, and the same in the artifact.
@@ -34,7 +28,6 @@ for folder in map(Path, sys.argv[3:]):
                     comparison=folder.name, job_type="comparison")
     print(outcome.mode, outcome.message)
 """
-_SYNC = "from saeuniv.cli import main; main()"
 
 
 @pytest.fixture
@@ -59,24 +52,12 @@ def sweeps(tmp_path, results, draw) -> dict[str, list[Path]]:
     return out
 
 
-def _start(code: str, *arguments: object, url: str) -> subprocess.Popen:
-    secrets = {"WANDB_API_KEY": _KEY, "HF_TOKEN": _HF_TOKEN, "WANDB_BASE_URL": url}
-    return subprocess.Popen(
-        [sys.executable, "-c", code, *map(str, arguments)],
-        env={**os.environ, **secrets},
-        cwd=_ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-
-
 def test_two_overlapping_sweeps_arrive_complete_through_refusals(sweeps, results):
     first, second = sweeps["first"], sweeps["second"]
     with FakeWandb(failing=("UpsertBucket", "file_stream", "upload", "CreateArtifact")) as fake:
         # One online from tracking, one from disk by the command; both at once.
-        online = _start(_TRACK, _ARGUMENT, "auto", *first, url=fake.url)
-        synced = _start(_SYNC, "sync", second[0].parent, "--rebuild", url=fake.url)
+        online = start(_TRACK, _ARGUMENT, "auto", *first, url=fake.url)
+        synced = start(COMMAND, "sync", second[0].parent, "--rebuild", url=fake.url)
         said_online, said_synced = online.communicate(timeout=120)[0], synced.communicate(timeout=120)[0]
         assert (online.returncode, synced.returncode) == (0, 0), said_online + said_synced
     assert [line.split()[0] for line in said_online.splitlines()] == ["online"] * 2, said_online
@@ -89,7 +70,7 @@ def test_two_overlapping_sweeps_arrive_complete_through_refusals(sweeps, results
     assert sum(fake.requests.values()) <= 4 * _MOST_REQUESTS, fake.requests
     assert fake.n_bytes <= 4 * _MOST_BYTES
     received = b"\n".join(fake.sent)
-    assert not [secret for secret in _SECRETS if secret.encode() in received]
+    assert not [secret for secret in (*SECRETS, "OnTheCommandLine") if secret.encode() in received]
     assert b"NaN" not in b"".join(chunk for run in fake.history.values() for chunk in [repr(run).encode()])
 
 
@@ -110,51 +91,3 @@ def _is_complete(fake: FakeWandb, name: str, folder: Path, results) -> None:
     assert artifact in fake.committed
     for path in (folder / "results").iterdir():
         assert fake.files[f"{artifact}/{path.name}"] == path.read_bytes()
-
-
-@pytest.fixture
-def pair(tmp_path, results, draw) -> list[Path]:
-    """The same comparison in two sweeps, which trained on different numbers of tokens in two projects."""
-    folders = [tmp_path / "multirun" / name / "a-b-hungarian-0" for name in ("few", "many")]
-    for folder, n_tokens in zip(folders, (5, 6), strict=True):
-        write_results(
-            folder,
-            **{"rows": results.rows, "null_rows": results.null_rows},
-            **{"layers_a": results.layers_a, "layers_b": results.layers_b},
-            summary={"sweep": folder.parent.name, "job_type": "comparison", "primary_metric": "cka"},
-            config=f"sae: {{n_tokens: {n_tokens}}}\ntracking: {{project: project{n_tokens}, entity: me}}\n",
-            status={"state": "done"},
-            figures=draw,
-        )
-    return folders
-
-
-def test_a_report_of_two_sweeps_has_a_run_set_of_each(pair, tmp_path):
-    with FakeWandb() as fake:
-        compared = _start(
-            _SYNC,
-            "compare",
-            *(each.parent for each in pair),
-            "--wandb",
-            "--out",
-            tmp_path / "out",
-            url=fake.url,
-        )
-        said = compared.communicate(timeout=120)[0]
-    assert compared.returncode == 0, said
-    address = f"{fake.url}/me/project5/reports/saeuniv-few-and-many--Vmlldzox"
-    assert said.splitlines()[-1] == f"W&B: {address}"
-    assert (tmp_path / "out" / "differences.html").is_file()
-    (view,) = fake.views
-    spec = json.loads(view["spec"])
-    (grid,) = (block for block in spec["blocks"] if block["type"] == "panel-grid")
-    sets = grid["metadata"]["runSets"]
-    assert [each["name"] for each in sets] == ["few", "many"]
-    assert [each["project"]["id"] for each in sets] == ["internal-project5", "internal-project6"]
-    for each, name in zip(sets, ("few", "many"), strict=True):
-        filters = json.dumps(each["filters"])
-        assert '"group"' in filters and f'"{name}"' in filters
-    (text,) = (block for block in spec["blocks"] if block["type"] == "markdown-block")
-    assert "| sae.n_tokens | 5 | 6 |" in text["content"] and "| cka |" in text["content"]
-    assert "heatmap/cka" in view["spec"] and "score/cka" in view["spec"]
-    assert not any(secret.encode() in sent for secret in _SECRETS for sent in fake.sent)
