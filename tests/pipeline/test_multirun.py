@@ -39,6 +39,7 @@ def test_a_sweep_over_metrics_gives_what_a_list_of_metrics_gives(desk: Desk) -> 
     assert ours == theirs
 
 
+@pytest.mark.presets
 def test_each_alignment_has_a_folder_and_the_same_command_finds_it_in_any_order(desk: Desk) -> None:
     argv = ("alignment=hungarian,max_corr", "metrics=[matched_correlation]", "control=none", "layers.a=0")
     first = desk.launch("-m", *argv, *QUICK)
