@@ -9,6 +9,7 @@ A group of one row contributes exactly nothing.
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
+import scipy.sparse as sp
 from jaxtyping import Float, Int
 
 from saeuniv.numerics.candidates import Candidates
@@ -121,5 +122,25 @@ def pair_correlations(
         for start in range(0, len(index_a), step):
             some = slice(start, start + step)
             covariance[some] = document_sums(a, b, index_a[some], index_b[some], condition).sum(axis=1)
+    r = np.divide(covariance, scale, out=np.zeros_like(covariance), where=scale > 0)
+    return np.clip(r, -1.0, 1.0)
+
+
+def block_correlations(
+    a: HalfLatents,
+    b: HalfLatents,
+    index_a: Int[np.ndarray, " chosen_a"],
+    index_b: Int[np.ndarray, " chosen_b"],
+    condition: str,
+) -> Float[np.ndarray, "chosen_a chosen_b"]:
+    """`pair_correlations` of every chosen latent of A with every one of B, in two sparse products."""
+    groups = a.half.groups[condition]
+    rows = np.arange(len(groups.ids))
+    of_group = sp.csr_array((np.ones(len(rows)), (groups.ids, rows)), shape=(len(groups.counts), len(rows)))
+    x = sp.csc_array(a.matrix[:, index_a]).astype(np.float64)
+    y = sp.csc_array(b.matrix[:, index_b]).astype(np.float64)
+    weighted = sp.csr_array((of_group @ x).multiply(1 / np.maximum(groups.counts, 1)[:, None]))
+    covariance = (x.T @ y).toarray() - (weighted.T @ (of_group @ y)).toarray()
+    scale = np.outer(a.norms(condition)[index_a], b.norms(condition)[index_b])
     r = np.divide(covariance, scale, out=np.zeros_like(covariance), where=scale > 0)
     return np.clip(r, -1.0, 1.0)

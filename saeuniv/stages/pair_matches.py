@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from saeuniv.alignments import ALIGNMENTS
 from saeuniv.metrics.layer_pair import Matches
 from saeuniv.numerics.assignment import Matching, max_similarity, max_similarity_backward
-from saeuniv.numerics.correlation import Evidence, candidates, pair_correlations
+from saeuniv.numerics.correlation import Evidence, block_correlations, candidates, pair_correlations
 from saeuniv.numerics.nulls import admissible_shifts
 from saeuniv.stages.kept_layers import KeptLayer
 from saeuniv.stages.scores import load_matches
@@ -120,9 +120,8 @@ class MatchedLayers:
         self, matches: PairMatches, shown: Int[np.ndarray, " shown"]
     ) -> Float[np.ndarray, "shown shown"]:
         """The held-out r of the latents of A in some matches with those of B; the matches on the diagonal."""
-        n = len(shown)
-        r = self._r(1, np.repeat(matches.place_a[shown], n), np.tile(matches.place_b[shown], n))
-        return r.reshape(n, n)
+        a, b = self.a.halves[1], self.b.halves[1]
+        return block_correlations(a, b, matches.place_a[shown], matches.place_b[shown], self.condition)
 
     def _matchings(self) -> tuple[Matches, str]:
         if self.pair.matches is not None:

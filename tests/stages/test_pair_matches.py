@@ -199,3 +199,16 @@ def test_the_store_given_comes_before_the_one_recorded_and_the_environment_after
     assert stored_comparison(planted.run.folder, tmp_path / "moved").pair(0, 0).matches is None
     monkeypatch.setenv("SAEUNIV_STORE", str(tmp_path / "moved"))
     assert stored_comparison(planted.run.folder).store.root == tmp_path / "moved"
+
+
+@pytest.mark.parametrize("matching", [None, {"both": _matching([0, 1, 2, 3, 4], [4, 3, 2, 1, 0])}])
+def test_a_block_has_the_matches_on_its_diagonal_and_every_other_pair_beside_it(tmp_path, make_row, matching):
+    planted = _plant(tmp_path, make_row, matching)
+    details = PairDetails(stored_comparison(planted.run.folder))
+    block, matches = details.block(0, 0), planted.matches
+    order = np.argsort(-matches.r_held_out, kind="stable")
+    np.testing.assert_allclose(np.diagonal(block), matches.r_held_out[order], atol=1e-9)
+    if matches.condition == "none":
+        rows = planted.half_of_row == 1
+        a, b = planted.a[rows][:, matches.latent_a[order]], planted.b[rows][:, matches.latent_b[order]]
+        np.testing.assert_allclose(block, np.corrcoef(a, b, rowvar=False)[:5, 5:], atol=1e-9)
