@@ -122,8 +122,7 @@ def pair_correlations(
         for start in range(0, len(index_a), step):
             some = slice(start, start + step)
             covariance[some] = document_sums(a, b, index_a[some], index_b[some], condition).sum(axis=1)
-    r = np.divide(covariance, scale, out=np.zeros_like(covariance), where=scale > 0)
-    return np.clip(r, -1.0, 1.0)
+    return _r(covariance, scale)
 
 
 def block_correlations(
@@ -142,5 +141,11 @@ def block_correlations(
     weighted = sp.csr_array((of_group @ x).multiply(1 / np.maximum(groups.counts, 1)[:, None]))
     covariance = (x.T @ y).toarray() - (weighted.T @ (of_group @ y)).toarray()
     scale = np.outer(a.norms(condition)[index_a], b.norms(condition)[index_b])
+    return _r(covariance, scale)
+
+
+def _r(
+    covariance: Float[np.ndarray, "*pairs"], scale: Float[np.ndarray, "*pairs"]
+) -> Float[np.ndarray, "*pairs"]:
     r = np.divide(covariance, scale, out=np.zeros_like(covariance), where=scale > 0)
     return np.clip(r, -1.0, 1.0)

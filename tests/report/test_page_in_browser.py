@@ -23,11 +23,11 @@ SHOTS = os.environ.get("SAEUNIV_SCREENSHOTS")
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is in the dev extra")
+    from playwright.sync_api import sync_playwright
+
     chromium = shutil.which("chromium")
-    if chromium is None:
-        pytest.skip("no chromium: make test-browser installs it")
-    with playwright.sync_playwright() as running:
+    assert chromium, "no chromium: make test-browser installs it"
+    with sync_playwright() as running:
         # The sandbox of Chromium refuses root, whom containers often are.
         opened = running.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         yield opened
