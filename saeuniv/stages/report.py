@@ -12,7 +12,7 @@ from typing import ClassVar
 
 from saeuniv.config import Eligibility, Tracking, canonical_json, plain
 from saeuniv.metrics import METRICS
-from saeuniv.results import FORMAT_VERSION, Row, is_written, write_results, write_status
+from saeuniv.results import FORMAT_VERSION, Results, Row, is_written, write_results, write_status
 from saeuniv.stages.described import Described
 from saeuniv.stages.grid import grid_summaries
 from saeuniv.stages.headline import headline
@@ -155,8 +155,9 @@ class Report(Task):
             summary=summary,
             config=self.config,
             status={**state, "host": host, "started": started},
-            # With the control's values in the rows: its own results may come later.
-            figures=lambda results, folder: draw(results, folder, self.store),
+            figures=lambda results, folder: draw(
+                results, folder, self.store, self._untrained(results, pairs)
+            ),
         )
         progress(2, 3)
         _log.info("report: %d rows written to %s", len(rows), results)
@@ -188,6 +189,13 @@ class Report(Task):
             "python": platform.python_version(),
             "saeuniv": importlib.metadata.version("saeuniv"),
         }
+
+    def _untrained(self, results: Results, pairs: list[PairScores]) -> Results | None:
+        """The control, of the scores that the rows are joined with: its own results may come later."""
+        alone = [pair._replace(scores=pair.control, control=None, has_control=False) for pair in pairs]
+        if not any(pair.scores for pair in alone):
+            return None
+        return dataclasses.replace(results, rows=result_rows(alone, self.described), null_rows=())
 
     def _provenance(self, pairs: list[PairScores]) -> dict[str, object]:
         """What the rows rest on: a score that came too late, or is damaged, is no part of them."""

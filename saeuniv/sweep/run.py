@@ -1,5 +1,6 @@
 """Comparisons from request to results: planned once, fetched, executed, concluded."""
 
+import dataclasses
 import logging
 import time
 from collections.abc import Sequence
@@ -80,9 +81,17 @@ def _run_here(work: Plan, sweep: SweepPlace | None, *, processes: int | None) ->
         folders = tuple(str(report.folder.absolute()) for report in work.reports)
         record = Record(sweep.name, str(work.root), sweep.command, str(Path.cwd()), folders, tasks=())
         write_record(sweep.folder, record)
-    for report in work.reports:
+    due = _due(work)
+    for report in due:
         write_status(report.folder, "running")
-    return execute(work, pool(processes))
+    return execute(dataclasses.replace(work, reports=due), pool(processes))
+
+
+def _due(work: Plan) -> tuple[Report, ...]:
+    """The reports to make, those whose results somebody has damaged among them."""
+    made = {output.path for task in work.tasks for output in task.outputs}
+    due = {report.folder for report in work.due_reports(made)}
+    return tuple(each for each in work.reports if each.folder in due or _results(each) is None)
 
 
 def fetch(work: Plan, *, always_say: bool = False) -> None:

@@ -12,6 +12,7 @@ from saeuniv.alignments import Hungarian
 from saeuniv.config import Eligibility, Tracking, TrackingMode
 from saeuniv.metrics import Measurement, PartialCorrelation, RawCorrelation
 from saeuniv.metrics.base import DOCUMENT_SHIFT
+from saeuniv.report.meaning import meaning
 from saeuniv.results import load, read_status
 from saeuniv.stages import report as report_module
 from saeuniv.stages.described import Described, SideDescription
@@ -46,7 +47,8 @@ def publish(store: Store, scores: Artifact, value: float) -> None:
 def report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Report:
     """Two metrics of two by two layer pairs with a control, all in the store; heatmaps are blank files."""
 
-    def draw(results, folder, store):
+    def draw(results, folder, store, control):
+        (folder / "sentences.txt").write_text(meaning(results, control))
         for name in (*(f"heatmap_{metric}.png" for metric in results.metrics), "report.html"):
             (folder / name).touch()
 
@@ -167,6 +169,18 @@ def test_the_same_report_goes_on_when_the_score_is_there(report: Report) -> None
     assert report.is_done()
     for path in (report.folder / "results").iterdir():
         assert path.name == "status.json" or path.read_bytes() == files[path.name], path.name
+
+
+def test_the_page_knows_the_intervals_of_the_control_before_it_is_reported(report: Report) -> None:
+    write(report)
+    said = (report.folder / "results" / "sentences.txt").read_text()
+    assert "2.8 times as much" in said and "given the current byte above at layer 1" in said
+    for each in report.reported:
+        assert each.control
+        remove(report, each.control)
+    write(report)
+    said = (report.folder / "results" / "sentences.txt").read_text()
+    assert "Without an untrained control" in said
 
 
 def test_a_missing_control_leaves_its_columns_empty(report: Report) -> None:

@@ -408,3 +408,23 @@ def test_the_table_of_an_extended_sweep_has_what_it_was_asked_for_before(
     assert run(requests(folder, "alignment=hungarian"), place(folder)) == 0
     both = (folder / "sweep.csv").read_text().splitlines()
     assert both[: len(first)] == first and len(both) == 2 * len(first) - 1
+
+
+def test_what_is_reported_already_is_not_written_again_but_for_damaged_results(
+    executed: Callable[..., list[Plan]],
+    folder: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked, plans = requests(folder, "alignment=max_corr,hungarian", "control=none"), executed()
+    assert run(asked, place(folder)) == 0
+    # The scores are there, as those that stand in for the work do not leave them.
+    monkeypatch.setattr(running, "plan", lambda *_: dataclasses.replace(plans[0], tasks=()))
+    monkeypatch.setattr(Report, "is_done", lambda report: True)
+    capsys.readouterr()
+    assert run(asked, place(folder)) == 0
+    assert plans[1].reports == () and capsys.readouterr().out.count("comparison: ") == 2
+    damaged = plans[0].reports[1]
+    (damaged.folder / "results" / "layer_pairs.csv").write_text("no table")
+    assert run(asked, place(folder)) == 0
+    assert plans[2].reports == (damaged,)
