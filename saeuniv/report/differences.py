@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float
 
-from saeuniv.report.drawing import style
+from saeuniv.report.drawing import style, write_png
 from saeuniv.report.numbers import number
 
 if TYPE_CHECKING:
@@ -167,12 +167,8 @@ def _cell(value: str) -> str:
 
 
 def _figure(found: DifferenceMap) -> str:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
     with style(), io.BytesIO() as file:
-        figure = difference_map(found)
-        FigureCanvasAgg(figure)
-        figure.savefig(file, format="png", dpi=100, bbox_inches="tight", metadata={"Software": None})
+        write_png(difference_map(found), file, dpi=100)
         content = base64.b64encode(file.getvalue()).decode()
     what = f"{found.metric}: {found.other} less {found.one}"
     return (

@@ -5,6 +5,7 @@ Sequential colours are cividis, shared by value and control; the difference to t
 matplotlib is imported inside, without pyplot, so that drawing leaves no state behind.
 """
 
+import textwrap
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, cast
@@ -26,6 +27,7 @@ _MOST_ANNOTATED = 16
 _TICK_EVERY = 5
 _WIDE = 1.5
 _MOST_BESIDE = 3
+_TITLE_CHARACTERS_PER_INCH = 11.5
 _SIGNIFICANT_Q = 0.05
 _HATCHES = ("////", "\\\\\\\\", "xxxx", "....", "++++", "oo")
 _CONTROL = "untrained control"
@@ -131,7 +133,7 @@ def _draw(results: Results, metric: str) -> "Figure":
             _hatch(axes, where, legend[reason])
     significant = results.matrix(metric, "q") <= _SIGNIFICANT_Q
     _dots(all_axes[0], shown[0], significant, annotated=annotated)
-    figure.suptitle(_title(results, metric), fontsize=10)
+    figure.suptitle(_wrapped(_title(results, metric), figure.get_figwidth()), fontsize=10)
     _legend(figure, legend, dots=bool(significant.any()))
     return figure
 
@@ -160,7 +162,9 @@ def _annotate(axes: "Axes", panel: Panel) -> None:
     for (i, j), entry in np.ndenumerate(panel.matrix):
         if not np.isnan(entry):
             colour = _colour_on(panel, float(entry))
-            axes.text(j, i, number(float(entry)), ha="center", va="center", color=colour, fontsize=7)
+            shown = axes.text(j, i, number(float(entry)), ha="center", va="center", color=colour, fontsize=7)
+            # It lies within the axes, and measuring hundreds takes longer than drawing them.
+            shown.set_in_layout(False)
 
 
 def _undefined(
@@ -217,6 +221,11 @@ def _title(results: Results, metric: str) -> str:
     return (
         f"{metric.replace('_', ' ')}\n{row.model_a} (A, rows) and {row.model_b} (B, columns){alignment}{null}"
     )
+
+
+def _wrapped(title: str, inches: float) -> str:
+    width = int(inches * _TITLE_CHARACTERS_PER_INCH)
+    return "\n".join(part for line in title.splitlines() for part in textwrap.wrap(line, width))
 
 
 def _legend(figure: "Figure", hatches: dict[str, str], *, dots: bool) -> None:

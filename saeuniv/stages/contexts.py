@@ -1,5 +1,6 @@
 """Where in the text latents are active: the tokens around their peaks, with the activations on them."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -43,6 +44,21 @@ class Context(NamedTuple):
     """Activation of the latent of B on the same tokens."""
 
 
+class Firings(NamedTuple):
+    """Where one latent is active."""
+
+    rows: Int[np.ndarray, " firings"]
+    """Ascending."""
+
+    values: Float[np.ndarray, " firings"]
+
+
+def firings(columns: sp.csc_array, latent: int) -> Firings:
+    """The firings of one latent of `columns` (`rows x latents`)."""
+    its = slice(columns.indptr[latent], columns.indptr[latent + 1])
+    return Firings(columns.indices[its], columns.data[its])
+
+
 class Text:
     """The sequences of one side's token set, its rows, and its tokenizer."""
 
@@ -66,17 +82,37 @@ class Text:
         place = slice(max(position - window.before, 0), end)
         return place, self._row[self._sequence[row], place]
 
-    def context(
+    def contexts(
         self,
-        row: int,
+        rows: Sequence[int],
         window: Window,
         *,
         of: str,
-        a: sp.csc_array | None,
-        b: sp.csc_array | None,
+        a: Firings | None,
+        b: Firings | None,
+    ) -> tuple[Context, ...]:
+        """The text around each row, with the activations of one latent of A and one of B."""
+        around = [self.around(row, window) for row in rows]
+        if not around:
+            return ()
+        all_rows = np.concatenate([shown for _, shown in around])
+        ends = np.cumsum([len(shown) for _, shown in around])[:-1]
+        of_a, of_b = (np.split(_activations(each, all_rows), ends) for each in (a, b))
+        return tuple(
+            self._context(row, place, window, of=of, a=in_a, b=in_b)
+            for row, (place, _), in_a, in_b in zip(rows, around, of_a, of_b, strict=True)
+        )
+
+    def _context(
+        self,
+        row: int,
+        place: slice,
+        window: Window,
+        *,
+        of: str,
+        a: Float[np.ndarray, " tokens"],
+        b: Float[np.ndarray, " tokens"],
     ) -> Context:
-        """The text around a row, with the activations of one latent of A and one of B (`rows x 1`)."""
-        place, rows = self.around(row, window)
         sequence = self._sequence[row]
         peak = int(self._position[row]) - place.start
         # Latents peak in the same places in pair after pair.
@@ -90,8 +126,8 @@ class Text:
             of=of,
             peak=peak,
             tokens=self._pieces[row, window],
-            a=_activations(a, rows),
-            b=_activations(b, rows),
+            a=a,
+            b=b,
         )
 
 
@@ -108,23 +144,23 @@ def top_rows(
     """
     active = values > 0
     rows, values, documents = rows[active], values[active], documents[active]
-    order = np.lexsort((rows, -values))
-    # The peaks stand among the first firings, unless these are of few documents.
-    for first in (_FIRST_FIRINGS * n, len(order)):
-        places = np.sort(np.unique(documents[order[:first]], return_index=True)[1])
+    # The peaks stand among the largest firings, unless these are of few documents.
+    for first in (_FIRST_FIRINGS * n, len(rows)):
+        least = np.partition(values, -first)[-first] if 0 < first < len(rows) else 0.0
+        some = np.flatnonzero(values >= least)
+        order = some[np.lexsort((rows[some], -values[some]))]
+        places = np.sort(np.unique(documents[order], return_index=True)[1])
         if len(places) >= n:
             break
     return rows[order[places[:n]]]
 
 
-def _activations(
-    latent: sp.csc_array | None, rows: Int[np.ndarray, " tokens"]
-) -> Float[np.ndarray, " tokens"]:
+def _activations(latent: Firings | None, rows: Int[np.ndarray, " tokens"]) -> Float[np.ndarray, " tokens"]:
     """Activations on rows, 0 where the latent does not fire, NaN for -1."""
     if latent is None:
         return np.full(len(rows), np.nan)
-    place = np.searchsorted(latent.indices, rows)
-    # A last entry that no row has: whatever lies beyond all firings meets it.
-    firings, values = np.append(latent.indices, -2), np.append(latent.data, 0.0)
-    active = np.where(firings[place] == rows, values[place], 0.0)
-    return np.where(rows >= 0, active, np.nan)
+    found = np.zeros(len(rows))
+    if len(latent.rows):
+        place = np.minimum(np.searchsorted(latent.rows, rows), len(latent.rows) - 1)
+        found = np.where(latent.rows[place] == rows, latent.values[place], 0.0).astype(np.float64)
+    return np.where(rows >= 0, found, np.nan)

@@ -1,13 +1,12 @@
 """What is shown of a layer pair beside its numbers: matches, text that latents fire on, histograms."""
 
 import numpy as np
-import scipy.sparse as sp
 from jaxtyping import Float, Int, Shaped
 
 from saeuniv.report.contact_sheet import shown_matches
 from saeuniv.report.page import ContextDetail, MatchDetail, PairDetail
 from saeuniv.results import MATCH_COLUMNS
-from saeuniv.stages.contexts import Context, Text, Window, top_rows
+from saeuniv.stages.contexts import Context, Firings, Text, Window, firings, top_rows
 from saeuniv.stages.kept_layers import KeptLayers
 from saeuniv.stages.pair_matches import MatchedLayers, PairMatches
 from saeuniv.stages.stored import StoredComparison
@@ -73,19 +72,16 @@ class PairDetails:
                 f"({layer_a}, {layer_b}), the first of them 0, got another."
             )
         pair = matched.pair
-        a = sp.csc_array(matched.a.columns[:, [int(matches.place_a[match])]])
-        b = sp.csc_array(matched.b.columns[:, [int(matches.place_b[match])]])
+        a = firings(matched.a.columns, int(matches.place_a[match]))
+        b = firings(matched.b.columns, int(matches.place_b[match]))
         found: list[Context] = []
         sides = (("a", pair.a, a, matches.latent_a), ("b", pair.b, b, matches.latent_b))
         for of, layer, latent, numbers in sides:
-            key = (of, layer, int(numbers[match]), n_contexts)
+            text, key = self._text(layer), (of, layer, int(numbers[match]), n_contexts)
             # A latent is matched in pair after pair, and its peaks are the same.
             if key not in self._peaks:
-                self._peaks[key] = _peaks(
-                    latent, self._layers.rows(pair).rows, self._text(layer), n=n_contexts
-                )
-            text = self._text(layer)
-            found += (text.context(row, window, of=of, a=a, b=b) for row in self._peaks[key])
+                self._peaks[key] = _peaks(latent, self._layers.rows(pair).rows, text, n=n_contexts)
+            found += text.contexts(self._peaks[key], window, of=of, a=a, b=b)
         return tuple(found)
 
     def latent_contexts(
@@ -110,10 +106,10 @@ class PairDetails:
             compared, text = self._layers.rows(pair).rows, self._text(layer)
         found: list[tuple[Context, ...]] = []
         for place in range(len(latents)):
-            latent = sp.csc_array(columns[:, [place]])
+            latent = firings(columns, place)
             given = {"a": latent if side == "a" else None, "b": latent if side == "b" else None}
             rows = _peaks(latent, compared, text, n=n_contexts)
-            found.append(tuple(text.context(row, window, of=side, **given) for row in rows))
+            found.append(text.contexts(rows, window, of=side, **given))
         return tuple(found)
 
     def columns(self, layer_a: int | str, layer_b: int | str) -> dict[str, Shaped[np.ndarray, " matches"]]:
@@ -170,12 +166,12 @@ class PairDetails:
         return self._texts[tokens.path]
 
 
-def _peaks(latent: sp.csc_array, compared: Int[np.ndarray, " compared"], text: Text, *, n: int) -> list[int]:
-    """The rows of the largest activations of a latent (`rows x 1`), among those compared on."""
-    rows = latent.indices.astype(np.int64)
+def _peaks(latent: Firings, compared: Int[np.ndarray, " compared"], text: Text, *, n: int) -> list[int]:
+    """The rows of the largest activations of a latent, among those compared on."""
+    rows = latent.rows.astype(np.int64)
     place = np.minimum(np.searchsorted(compared, rows), len(compared) - 1)
     there = compared[place] == rows
-    rows, values = rows[there], latent.data[there].astype(np.float64)
+    rows, values = rows[there], latent.values[there].astype(np.float64)
     return top_rows(rows, values, text.row_documents[rows], n=n).tolist()
 
 
@@ -193,7 +189,7 @@ def _match(matches: PairMatches, number: int, contexts: tuple[Context, ...]) -> 
 
 def _context(context: Context) -> ContextDetail:
     """JSON values; JSON has no NaN."""
-    a, b = ([round(float(each), _DIGITS) for each in np.nan_to_num(side)] for side in (context.a, context.b))
+    a, b = (np.round(np.nan_to_num(side), _DIGITS).tolist() for side in (context.a, context.b))
     return {
         "document": context.document,
         "domain": context.domain,

@@ -8,7 +8,7 @@ import difflib
 import os
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple, cast
@@ -62,6 +62,7 @@ class StoredComparison:
 
     results: Results
     store: Store
+    _shard_specs: dict[str, Mapping[str, Any]] = field(default_factory=dict[str, Any], repr=False)
 
     @property
     def command(self) -> str:
@@ -206,8 +207,10 @@ class StoredComparison:
         return self.spec(Artifact(Kind.dictionaries, str(spec["dictionary"]), {}))
 
     def _shard_spec(self, latents: Artifact) -> Mapping[str, Any]:
-        # Latents are published shard by shard; all say the same.
-        return self.spec(Artifact(latents.kind, latents.key, {}, shard=0))
+        # Latents are published shard by shard; all say the same, and are asked for every context.
+        if latents.key not in self._shard_specs:
+            self._shard_specs[latents.key] = self.spec(Artifact(latents.kind, latents.key, {}, shard=0))
+        return self._shard_specs[latents.key]
 
 
 def stored_comparison(folder: str | Path, store: str | Path | None = None) -> StoredComparison:

@@ -8,6 +8,7 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
+from saeuniv.report import figures
 from saeuniv.report.figures import heatmaps, panels, text_colour
 from saeuniv.results import write_results
 
@@ -22,13 +23,13 @@ def _some_undefined(metric: str, i: int, j: int) -> dict:
 @pytest.fixture
 def drawn(monkeypatch):
     """The figures that `heatmaps` saves."""
-    kept, save = [], Figure.savefig
+    kept, save = [], figures.save
 
-    def keep(figure, *args, **kwargs):
+    def keep(figure, *args):
         kept.append(figure)
-        save(figure, *args, **kwargs)
+        save(figure, *args)
 
-    monkeypatch.setattr(Figure, "savefig", keep)
+    monkeypatch.setattr(figures, "save", keep)
     return kept
 
 
@@ -110,7 +111,7 @@ def test_layer_zero_is_at_the_top_left_with_a_in_the_rows(tmp_path, make_results
 
 def test_the_title_names_models_null_and_draws(tmp_path, make_results, drawn):
     heatmaps(make_results(lambda metric, i, j: 0.1, 2, 2, ("cka",), alignment="hungarian"), tmp_path)
-    title = drawn[0].get_suptitle()
+    title = " ".join(drawn[0].get_suptitle().split())
     assert "tiny_s0 (A, rows) and tiny_s1 (B, columns)" in title
     assert "matches: hungarian, null: document shift (485 draws)" in title
 
@@ -195,6 +196,7 @@ def test_equal_results_give_equal_bytes_in_another_process_without_pyplot(tmp_pa
     code = f"""
 import sys
 from pathlib import Path
+from saeuniv.report import figures
 from saeuniv.report.figures import heatmaps
 from saeuniv.results import load
 heatmaps(load({str(tmp_path)!r}), Path({str(tmp_path)!r}))
@@ -212,3 +214,14 @@ def test_what_is_undefined_beside_a_defined_value_says_what_is_missing(tmp_path,
 
     heatmaps(make_results(entry, 2, 2), tmp_path)
     assert _legend(drawn[0]) == ["undefined: untrained control", "undefined: no null"]
+
+
+def test_titles_longer_than_the_picture_are_shown_to_their_ends(make_results, tmp_path):
+    name = "some-organisation/a-model-with-a-name-as-long-as-names-on-the-hub-are-and-no-place-to-break"
+    results = make_results(lambda metric, i, j: 0.3, n_a=2, n_b=2, model_a=name, model_b=name)
+    heatmaps(results, tmp_path)
+    with Image.open(tmp_path / "heatmap_partial_correlation.png") as image:
+        picture = np.asarray(image.convert("L"))
+    for edge in (picture[:, :4], picture[:, -4:], picture[:4], picture[-4:]):
+        assert (edge == 255).all()
+    assert picture.min() < 100
