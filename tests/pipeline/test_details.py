@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -22,19 +23,22 @@ def test_matches_are_those_the_run_stored_with_the_r_it_saw(trained: Trained) ->
     assert matches.r_held_out.mean() > 3 * abs(matches.r_null.mean())
 
 
-def test_results_can_be_drawn_again_without_torch_and_with_the_same_bytes(trained: Trained) -> None:
+def test_results_can_be_drawn_again_without_torch_and_with_the_same_bytes(
+    trained: Trained, tmp_path: Path
+) -> None:
     folder = trained.folders[0] / "results"
     names = ("matches.parquet", "contact_sheet.png", "report.html")
     before = [(folder / name).read_bytes() for name in names]
     code = (
         "import sys; from pathlib import Path; from saeuniv.stages.drawn import draw;"
-        "from saeuniv.stages.stored import stored_comparison;"
+        "from saeuniv.results import load; from saeuniv.stages.stored import stored_comparison;"
         f"stored = stored_comparison({str(folder)!r});"
-        f"draw(stored.results, Path({str(folder)!r}), stored.store);"
+        f"control = load({str(trained.folders[1])!r});"
+        f"draw(stored.results, Path({str(tmp_path)!r}), stored.store, control);"
         "assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True, env=trained.desk.environment)
-    assert [(folder / name).read_bytes() for name in names] == before
+    assert [(tmp_path / name).read_bytes() for name in names] == before
 
 
 def test_the_page_has_matches_and_text_of_every_layer_pair(trained: Trained) -> None:

@@ -203,7 +203,7 @@ def test_tracked_runs_hold_every_matrix_and_no_secret(
             assert path.name != "wandb-metadata.json"
 
 
-def test_a_warm_run_reports_only_and_gives_the_same_bytes(trained: Trained, desk: Desk) -> None:
+def test_a_warm_run_elsewhere_reports_only_and_gives_the_same_bytes(trained: Trained, desk: Desk) -> None:
     done = desk.launch("resources.processes=2")
     assert done.returncode == 0, done.stderr
     # On a slow machine a line in between says how far it is.
@@ -249,7 +249,9 @@ def test_comparing_and_reporting_need_no_torch(encoded_desk: Desk) -> None:
         "heavy = {'torch', 'transformers', 'sparsify', 'transformer_lens', 'wandb', 'datasets'}\n"
         "print('heavy:', sorted(heavy & set(sys.modules)))\n"
     )
-    done = encoded_desk.python("-c", code, *SMALL, "tracking=off", "resources.processes=1", "layers.b=0")
+    done = encoded_desk.python(
+        "-c", code, *SMALL, "tracking=off", "resources.processes=1", "layers.a=0", "layers.b=0"
+    )
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == "heavy: []"
 
