@@ -139,7 +139,7 @@ def _costs(run: DemoRun, here: Machine) -> str:
         _line(header),
         _line(("---",) * len(header)),
         line("cold: empty store, everything is trained", run.cold),
-        line("warm: everything but the report is in the store", run.warm),
+        line("warm: everything is there", run.warm),
     )
     return "\n".join((f"Measured on {here.cores} cores ({here.cpu}):", "", *table))
 

@@ -126,10 +126,10 @@ def test_a_bound_that_does_not_hold_ends_the_report_with_1(monkeypatch, capsys):
 
 def test_slow_runs_and_wrong_results_are_faults(run):
     assert faults(run) == ()
-    slow = run._replace(cold=COST._replace(cpu_s=321.0), warm=COST._replace(cpu_s=26.0))
+    slow = run._replace(cold=COST._replace(cpu_s=1651.0), warm=COST._replace(cpu_s=11.0))
     assert [fault.split(",")[0] for fault in faults(slow)] == [
-        "cold: at most 320 CPU-s",
-        "warm: under 25 CPU-s",
+        "cold: at most 1650 CPU-s",
+        "warm: under 10 CPU-s",
     ]
     swapped = faults(run._replace(comparison=run.control, control=run.comparison))
     assert len(swapped) == 3
