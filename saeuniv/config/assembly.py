@@ -12,12 +12,14 @@ from saeuniv.config.layers import Expansion, Width, parse_count, parse_width
 from saeuniv.config.rules import faults_of
 from saeuniv.config.settings import Config
 from saeuniv.config.sources import Sae
+from saeuniv.config.switching import switched
 from saeuniv.config.text import Data
 from saeuniv.config.trained import TrainedSae
 
 
 def assemble(config: Config) -> tuple[Cell, tuple[str, ...]]:
     """The cell of a configuration whose parts are all chosen, and every fault that needs no file."""
+    config = switched(config)
     a, faults_a = _side(config, "a")
     b, faults_b = _side(config, "b")
     if isinstance(b.sae, SharedSae):
@@ -45,6 +47,7 @@ def _cell(config: Config, a: Side, b: Side) -> Cell:
         sweep=config.sweep,
         resources=config.resources,
         store=Path(config.store).expanduser(),
+        compat=tuple(config.compat.chosen(config.mode).items()),
     )
 
 

@@ -65,6 +65,8 @@ class Cell:
     sweep: Sweep
     resources: Resources
     store: Path
+    compat: tuple[tuple[str, bool], ...] = ()
+    """The switches that are set; what they change is in the other fields."""
 
     @property
     def comparison(self) -> str:
@@ -79,6 +81,8 @@ class Cell:
             "control": self.control.value,
             "eligibility": plain(self.eligibility),
             "bootstrap": plain(self.bootstrap),
+            # What came later is named only where it is asked for: comparisons keep their names.
+            **({"compat": dict(self.compat)} if self.compat else {}),
         }
         digest = hashlib.sha256(canonical_json(semantic).encode()).hexdigest()[:8]
         labels = f"{self.a.model.label}-{self.b.model.label}-{self.alignment.name}"

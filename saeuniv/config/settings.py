@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, ClassVar
 
+from saeuniv.config.compat import Compat, Mode
 from saeuniv.config.models import Model
 from saeuniv.config.resources import Resources
 from saeuniv.config.sources import Sae
@@ -211,3 +212,7 @@ class Config:
     resources: Resources = field(default_factory=Resources)
     store: str = "${oc.env:SAEUNIV_STORE,'~/.cache/saeuniv'}"
     allow_mixed: bool = False
+    mode: Mode | None = None
+    """published: with every fault of the published analysis; corrected: with none. Unset: as configured."""
+
+    compat: Compat = field(default_factory=Compat)

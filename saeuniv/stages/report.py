@@ -72,6 +72,9 @@ class Report(Task):
     job_type: str
     """comparison or control"""
 
+    compat: tuple[tuple[str, bool], ...] = ()
+    """The switches of `compat` that are set."""
+
     @property
     def label(self) -> str:
         """The comparison."""
@@ -105,6 +108,7 @@ class Report(Task):
             "tracking": plain(self.tracking),
             "sweep": self.sweep,
             "job_type": self.job_type,
+            "compat": self.compat,
         }
         return hashlib.sha256(canonical_json(named).encode()).hexdigest()[:16]
 
@@ -179,6 +183,7 @@ class Report(Task):
             "untrained": list(self.untrained),
             "control": self.control,
             "layers_left_out": dict(self.absent),
+            "compat": dict(self.compat),
             "eligibility": dataclasses.asdict(self.eligibility),
             "family_size": sum(row.p_value is not None for row in family),
             "smallest_p": min((1 / (1 + row.null_draws) for row in family if row.null_draws), default=None),

@@ -65,6 +65,7 @@ def report_of(comparison: Comparison, control: Comparison | None, state: Invento
         tracking=comparison.cell.tracking,
         sweep=place.sweep,
         job_type=place.job_type,
+        compat=comparison.cell.compat,
     )
 
 

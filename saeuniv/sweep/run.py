@@ -9,6 +9,7 @@ from pathlib import Path
 from saeuniv.config import TrackingMode
 from saeuniv.config.launcher import Cluster
 from saeuniv.report.console import console, summary_table
+from saeuniv.report.corrections import are_corrections, corrections_line, corrections_table
 from saeuniv.report.meaning import meaning
 from saeuniv.report.pairs import are_pairs, pairs_line, pairs_table
 from saeuniv.results import Results, load, write_status
@@ -128,10 +129,13 @@ def summary_of(work: Plan, sweep: SweepPlace) -> SummariseSweep:
 
 
 def show_pairs(comparable: Sequence[Results]) -> None:
-    """What several comparisons and their controls say together: over pairs of models, not of one pair."""
+    """What several comparisons and their controls say together: over pairs of models, or over corrections."""
     if are_pairs(comparable):
         console().print(pairs_table(comparable))
         console().print(pairs_line(comparable), highlight=False)
+    if are_corrections(comparable):
+        console().print(corrections_table(comparable))
+        console().print(corrections_line(comparable), highlight=False)
 
 
 def _refuse(work: Plan) -> None:

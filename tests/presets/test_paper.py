@@ -1,0 +1,252 @@
+"""The presets of the paper on tiny models, against straight-line code with the paper's faults in it.
+
+Repositories have the names and formats of the published ones: models in NeoX format, dictionaries as sparsify
+wrote them in 2024, batches padded on the right with the end-of-text token. What the test computes shares no
+line with what it checks: Hugging Face's own hidden states, dense matrices, loops.
+"""
+
+import io
+import json
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from pydoc_data.topics import topics
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import scipy.stats
+import torch
+import transformers as hf
+
+from saeuniv.adapters.model_folders import save_model_folder
+from saeuniv.app import main
+from saeuniv.results import Results, load
+from tests.fake_hub import FakeHub, serving
+from tests.tokenizers_of_all_kinds import byte_bpe
+
+pytestmark = pytest.mark.presets
+
+CONTEXT, D_MODEL, N_LAYERS, WIDTH, K, N_DOCUMENTS, DEAD = 24, 16, 3, 40, 6, 40, 5
+ASKED = (
+    *(f"data.context_length={CONTEXT}", f"data.max_documents={N_DOCUMENTS}", "layers.a=[1,2]"),
+    *("layers.b=[2]", "nulls.draws=19", "bootstrap.draws=100", "resources.processes=1", "tracking=off"),
+)
+SWITCHES = (
+    *("pc1", "first_seen", "unfiltered", "in_sample", "dead_latents"),
+    *("padding", "pre_acts", "hidden_state_off_by_one"),
+)
+NON_CONCEPTS = (".", "\\n", "\n", "", " ", "-", "<bos>", ",", "!", "?", "<|endoftext|>", "|bos|")
+
+
+class Dictionary(NamedTuple):
+    encoder: np.ndarray
+    bias: np.ndarray
+    decoder: np.ndarray
+    centre: np.ndarray
+
+
+class Read(NamedTuple):
+    """What the straight-line code found for one layer pair."""
+
+    svcca: float
+    rsa: float
+    mean_correlation: float
+    n_pairs: int
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Two models of one architecture and tokenizer, by the size in their names."""
+    tokenizer = byte_bpe(400)
+    found: dict[str, Path] = {}
+    for seed, size in enumerate(("70m", "160m")):
+        torch.manual_seed(seed)
+        sizes = {"hidden_size": D_MODEL, "num_hidden_layers": N_LAYERS, "num_attention_heads": 2}
+        sizes |= {"intermediate_size": 32, "max_position_embeddings": CONTEXT, "vocab_size": len(tokenizer)}
+        config = hf.GPTNeoXConfig(**sizes, bos_token_id=0, eos_token_id=0, initializer_range=0.4)
+        found[size] = tmp_path_factory.mktemp(size)
+        save_model_folder(hf.GPTNeoXForCausalLM(config), tokenizer, found[size])
+    return found
+
+
+@pytest.fixture(scope="module")
+def dictionaries() -> dict[tuple[str, int], Dictionary]:
+    """Random dictionaries of every layer, some of whose latents never fire."""
+    found: dict[tuple[str, int], Dictionary] = {}
+    for place, size in enumerate(("70m", "160m")):
+        for layer in range(N_LAYERS):
+            rng = np.random.default_rng([place, layer])
+            decoder = rng.standard_normal((WIDTH, D_MODEL))
+            decoder /= np.linalg.norm(decoder, axis=1, keepdims=True)
+            bias = 0.1 * rng.standard_normal(WIDTH)
+            bias[rng.choice(WIDTH, DEAD, replace=False)] = -1e4
+            arrays = (decoder, bias, decoder, 0.1 * rng.standard_normal(D_MODEL))
+            found[size, layer] = Dictionary(*(each.astype(np.float32) for each in arrays))
+    return found
+
+
+def texts() -> list[str]:
+    """Documents, a third of them shorter than a sequence."""
+    long = [topics[name][:400] for name in sorted(topics) if len(topics[name]) > 400][:N_DOCUMENTS]
+    return [text[:40] if number % 3 == 0 else text for number, text in enumerate(long)]
+
+
+@pytest.fixture
+def run(
+    models: dict[str, Path],
+    dictionaries: dict[tuple[str, int], Dictionary],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[Callable[..., Results]]:
+    """A function that runs the preset with these overrides, from a hub on loopback to its results."""
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    monkeypatch.setenv("SAEUNIV_STORE", str(tmp_path / "store"))
+    with serving(tmp_path, monkeypatch) as hub:
+        publish(hub, models, dictionaries)
+
+        def launch(*argv: str) -> Results:
+            monkeypatch.setattr(sys, "argv", ["launch.py", "experiment=paper_pythia", *ASKED, *argv])
+            before = set(Path("multirun").glob("single/*"))
+            with pytest.raises(SystemExit) as ended:
+                main()
+            assert not ended.value.code
+            (made,) = set(Path("multirun").glob("single/*")) - before
+            return load(made)
+
+        yield launch
+
+
+def publish(hub: FakeHub, models: dict[str, Path], dictionaries: dict[tuple[str, int], Dictionary]) -> None:
+    from safetensors.numpy import save
+
+    for size, folder in models.items():
+        hub.add(f"EleutherAI/pythia-{size}", {path.name: path.read_bytes() for path in folder.iterdir()})
+        files: dict[str, bytes] = {}
+        cfg = {
+            "expansion_factor": 2,
+            "normalize_decoder": True,
+            "num_latents": WIDTH,
+            "k": K,
+            "d_in": D_MODEL,
+        }
+        for layer in range(N_LAYERS):
+            it = dictionaries[size, layer]
+            tensors = {"encoder.weight": it.encoder, "encoder.bias": it.bias}
+            tensors |= {"W_dec": it.decoder, "b_dec": it.centre}
+            files[f"layers.{layer}/cfg.json"] = json.dumps(cfg).encode()
+            files[f"layers.{layer}/sae.safetensors"] = save(tensors)
+        hub.add(f"EleutherAI/sae-pythia-{size}-32k", files)
+    file = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist([{"text": text} for text in texts()]), file)
+    pages = {"plain_text/train-00000-of-00080.parquet": file.getvalue()}
+    hub.add("datasets/Skylion007/openwebtext", pages)
+
+
+def straight_line(
+    models: dict[str, Path],
+    dictionaries: dict[tuple[str, int], Dictionary],
+    layers: tuple[int, int],
+    on: dict[str, bool],
+) -> Read:
+    """The published analysis; `on` says which of its faults are in."""
+    tokenizer = hf.AutoTokenizer.from_pretrained(models["70m"])
+    tokenizer.pad_token = tokenizer.eos_token
+    batch = tokenizer(
+        texts(), padding=True, truncation=True, max_length=CONTEXT, padding_side="right", return_tensors="pt"
+    )
+    latents, decoders = [], []
+    for size, layer in zip(("70m", "160m"), layers, strict=True):
+        it = dictionaries[size, layer]
+        model = hf.AutoModelForCausalLM.from_pretrained(models[size]).eval()
+        activation: list[torch.Tensor] = []
+        hook = model.gpt_neox.layers[layer].register_forward_hook(
+            lambda module, given, made, kept=activation: kept.append(
+                made if torch.is_tensor(made) else made[0]
+            )
+        )
+        with torch.no_grad():
+            hidden = model(**batch, output_hidden_states=True).hidden_states[layer]
+        hook.remove()
+        x = (hidden if on["hidden_state_off_by_one"] else activation[0]).reshape(-1, D_MODEL).numpy()
+        acts = np.maximum((x - it.centre) @ it.encoder.T + it.bias, 0)
+        if not on["pre_acts"]:
+            smallest = np.sort(acts, axis=1)[:, [-K]]
+            acts = np.where(acts >= smallest, acts, 0)
+        latents.append(acts.astype(np.float64))
+        decoders.append(it.decoder.astype(np.float64))
+    ids = batch["input_ids"].reshape(-1).numpy()
+    if not on["padding"]:
+        keep = batch["attention_mask"].reshape(-1).numpy().astype(bool)
+        latents, ids = [each[keep] for each in latents], ids[keep]
+    a, b = latents
+    z_a, z_b = ((each - each.mean(0)) / (each.std(0) + 1e-30) for each in latents)
+    correlation = z_a.T @ z_b / len(a)
+    correlation[:, b.std(0) == 0] = 0
+    correlation[a.std(0) == 0] = 0
+    best, r = correlation.argmax(0), correlation.max(0)
+    alive = (b > 0).any(0) if not on["dead_latents"] else np.ones(WIDTH, dtype=bool)
+    pairs = [(int(best[j]), j, float(r[j])) for j in range(WIDTH) if alive[j]]
+    mean_correlation = float(np.mean([each[2] for each in pairs]))
+    strings = [tokenizer.decode([int(each)]) for each in ids]
+    kept: list[tuple[int, int, float]] = []
+    for i, j, r_ij in pairs:
+        top = [{strings[t] for t in np.argsort(-x, kind="stable")[:5]} for x in (a[:, i], b[:, j])]
+        concept = not (top[0] | top[1]) & set(NON_CONCEPTS) and bool(top[0] & top[1])
+        if on["unfiltered"] or concept:
+            kept.append((i, j, r_ij))
+    one_to_one: dict[int, tuple[int, int, float]] = {}
+    for pair in kept if on["first_seen"] else sorted(kept, key=lambda each: -each[2]):
+        one_to_one.setdefault(pair[0], pair)
+    chosen = [each for each in one_to_one.values() if each[2] > 0.1]
+    u = decoders[0][[i for i, _, _ in chosen]]
+    v = decoders[1][[j for _, j, _ in chosen]]
+    u, v = u - u.mean(0), v - v.mean(0)
+    left = [np.linalg.svd(each, full_matrices=False) for each in (u, v)]
+    if on["pc1"]:
+        svcca = abs(float(np.corrcoef(left[0][0][:, 0], left[1][0][:, 0])[0, 1]))
+    else:
+        bases = []
+        for basis, spectrum, _ in left:
+            share = np.cumsum(spectrum**2) / np.sum(spectrum**2)
+            bases.append(basis[:, : int(np.argmax(share >= 0.99)) + 1])
+        svcca = float(np.linalg.svd(bases[0].T @ bases[1], compute_uv=False).mean())
+    upper = np.triu_indices(len(chosen), 1)
+    gram_a = np.corrcoef(decoders[0][[i for i, _, _ in chosen]])[upper]
+    gram_b = np.corrcoef(decoders[1][[j for _, j, _ in chosen]])[upper]
+    rsa = float(scipy.stats.spearmanr(gram_a, gram_b).statistic)
+    return Read(svcca, rsa, mean_correlation, len(chosen))
+
+
+def ours(results: Results, layers: tuple[int, int]) -> Read:
+    svcca, rsa, mean = (
+        results.row(f"published_{name}", str(layers[0]), str(layers[1]))
+        for name in ("svcca", "rsa", "mean_correlation")
+    )
+    assert svcca and rsa and mean and svcca.value is not None and rsa.value is not None
+    assert mean.value is not None
+    return Read(svcca.value, rsa.value, mean.value, svcca.n_matches or 0)
+
+
+def test_published_mode_gives_what_straight_line_code_gives_with_all_faults_in(run, models, dictionaries):
+    results = run()
+    for layers in ((1, 2), (2, 2)):
+        expected = straight_line(models, dictionaries, layers, dict.fromkeys(SWITCHES, True))
+        assert expected.n_pairs >= 8
+        assert ours(results, layers) == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize("switch", [each for each in SWITCHES if each != "in_sample"])
+def test_each_switch_alone_gives_what_straight_line_code_gives_without_that_fault(
+    switch, run, models, dictionaries
+):
+    on = {name: name != switch for name in SWITCHES}
+    results = run(f"compat.{switch}=false")
+    for layers in ((1, 2), (2, 2)):
+        expected = straight_line(models, dictionaries, layers, on)
+        published = straight_line(models, dictionaries, layers, dict.fromkeys(SWITCHES, True))
+        assert expected != published, "the fault changes nothing here"
+        assert ours(results, layers) == pytest.approx(expected, abs=1e-5)
