@@ -7,11 +7,13 @@ from saeuniv.adapters.checkpoints import LocalFolder
 from saeuniv.adapters.custom import custom_identity
 from saeuniv.adapters.dictionary_sources import Shelf, shelf
 from saeuniv.adapters.formats import Contents, Entry
+from saeuniv.adapters.formats.weights import pre_acts_fault
 from saeuniv.adapters.model_facts import ModelFacts
 from saeuniv.adapters.published import Release, base_fault, same_width
 from saeuniv.config import (
     ConfigError,
     CustomSae,
+    LatentKind,
     Model,
     NoSae,
     Processing,
@@ -157,6 +159,8 @@ def _one(
     source, about = found.source, found.form.contents(found.source, entry)
     named = entry.folder or source.title
     faults = [f"{source.where}: {named} {fault}" for fault in about.faults]
+    if sae.latent_kind is LatentKind.pre_acts and (fault := pre_acts_fault(about.activation)):
+        faults.append(f"{source.where}: {named} {fault}")
     expected = facts.width_at(hookpoint.kind)
     if about.d_in is not None and about.d_in != expected:
         faults.append(

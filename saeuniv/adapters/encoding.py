@@ -12,7 +12,13 @@ from torch import Tensor
 from torch.nn import functional
 
 from saeuniv.adapters import formats
-from saeuniv.adapters.formats.weights import Activation, DictionaryWeights, Normalisation
+from saeuniv.adapters.formats.weights import (
+    Activation,
+    DictionaryWeights,
+    Normalisation,
+    pre_acts_fault,
+)
+from saeuniv.config import LatentKind
 
 # Pre-activations computed at once: 256 MiB of float32.
 _ENTRIES_AT_ONCE = 1 << 26
@@ -41,6 +47,8 @@ class _Active(NamedTuple):
     """Not negative: TopK fills up with zeros."""
 
     counts: Int[Tensor, " rows"]
+    pre_acts: Float[Tensor, "rows latents"] | None = None
+    """What TopK or groupmax chose among, not yet rectified; the next rows overwrite it."""
 
 
 class _Scale(NamedTuple):
@@ -54,11 +62,22 @@ class _Scale(NamedTuple):
 class Dictionary:
     """A loaded dictionary of any format. It computes in float32, whatever type its file has."""
 
-    def __init__(self, weights: DictionaryWeights, *, device: str = "cpu") -> None:
+    def __init__(
+        self, weights: DictionaryWeights, *, device: str = "cpu", kind: LatentKind = LatentKind.latents
+    ) -> None:
+        """With `kind=pre_acts` it encodes rows as pre-activations, and reconstructs from its own latents.
+
+        Raises:
+            ValueError: pre-activations of JumpReLU or gated dictionaries.
+        """
+        if kind is LatentKind.pre_acts and (fault := pre_acts_fault(weights.activation.value)):
+            raise ValueError(f"the dictionary {fault}")
+
         def tensor(values: np.ndarray | None) -> Tensor | None:
             return None if values is None else torch.tensor(values, dtype=torch.float32, device=device)
 
         self._device = device
+        self._kind = kind
         self.width, self.d_in = weights.encoder.shape
         self.k = weights.k
         """Largest number of active latents per row, where the dictionary bounds it."""
@@ -75,7 +94,7 @@ class Dictionary:
         self._gate_bias, self._magnitude = tensor(weights.gate_bias), tensor(weights.magnitude)
 
     def encode(self, x: Float[Tensor, "rows d_in"]) -> EncodedRows:
-        """The active latents of each row, those that are positive."""
+        """The active latents (or pre-activations) of each row, those that are positive."""
         with torch.inference_mode():
             return _joined([self._rows(active) for active, _, _ in self._active(x)])
 
@@ -141,7 +160,7 @@ class Dictionary:
             # The largest of all are the largest of the positive ones, where there are k of these.
             values, indices = _largest(acts, self.k, self._weights.activation)
             counts = torch.full((len(x),), self.k, dtype=torch.int64, device=acts.device)
-            return _Active(indices.flatten(), values.flatten().relu_(), counts)
+            return _Active(indices.flatten(), values.flatten().relu_(), counts, acts)
         acts.relu_()
         match self._weights.activation:
             case Activation.jumprelu:
@@ -164,12 +183,16 @@ class Dictionary:
 
     def _rows(self, active: _Active) -> EncodedRows:
         """The positive latents, ascending within a row."""
-        indices, values, counts = active
-        if self._weights.activation in (Activation.topk, Activation.groupmax):
+        if self._kind is LatentKind.pre_acts and active.pre_acts is not None:
+            indices, values, counts, _ = _positive(active.pre_acts.relu_())
+        elif self._weights.activation in (Activation.topk, Activation.groupmax):
+            indices, values, counts, _ = active
             table, order = indices.unflatten(0, (len(counts), -1)).sort(dim=-1)
             acts = values.unflatten(0, (len(counts), -1)).gather(-1, order)
             positive = acts > 0
             indices, values, counts = table[positive], acts[positive], positive.sum(-1)
+        else:
+            indices, values, counts, _ = active
         return EncodedRows(
             counts.to(torch.int32).cpu().numpy(), indices.to(torch.int32).cpu().numpy(), values.cpu().numpy()
         )

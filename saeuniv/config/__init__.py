@@ -57,6 +57,7 @@ from saeuniv.config.settings import Nulls as Nulls
 from saeuniv.config.settings import Sweep as Sweep
 from saeuniv.config.settings import Tracking as Tracking
 from saeuniv.config.settings import TrackingMode as TrackingMode
+from saeuniv.config.sources import LatentKind as LatentKind
 from saeuniv.config.sources import Sae as Sae
 from saeuniv.config.text import Bos as Bos
 from saeuniv.config.text import ChatTemplate as ChatTemplate

@@ -11,7 +11,7 @@ from saeuniv.config.errors import ConfigError
 from saeuniv.config.layers import Expansion, Width, parse_count, parse_width
 from saeuniv.config.rules import faults_of
 from saeuniv.config.settings import Config
-from saeuniv.config.sources import Sae
+from saeuniv.config.sources import READING, Sae
 from saeuniv.config.switching import switched
 from saeuniv.config.text import Data
 from saeuniv.config.trained import TrainedSae
@@ -23,7 +23,8 @@ def assemble(config: Config) -> tuple[Cell, tuple[str, ...]]:
     a, faults_a = _side(config, "a")
     b, faults_b = _side(config, "b")
     if isinstance(b.sae, SharedSae):
-        shared = dataclasses.replace(b.sae, hookpoint=a.sae.hookpoint)
+        reading = {name: getattr(a.sae, name) for name in READING}
+        shared = dataclasses.replace(b.sae, hookpoint=a.sae.hookpoint, **reading)
         b = dataclasses.replace(b, sae=shared, width=a.width, lender=a)
     return _cell(config, a, b), tuple(dict.fromkeys((*faults_a, *faults_b, *faults_of(config))))
 

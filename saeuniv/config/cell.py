@@ -140,11 +140,16 @@ def canonical_json(value: object) -> str:
 
 
 def plain(value: object) -> dict[str, object]:
-    """A configuration dataclass as JSON values, with the name of its type under `type`."""
+    """A configuration dataclass as JSON values, with the name of its type under `type`.
+
+    Without fields of `UNNAMED_DEFAULT` that have their default: keys and names are hashes of this.
+    """
     assert dataclasses.is_dataclass(value) and not isinstance(value, type)
     out: dict[str, object] = {"type": type(value).__name__}
     for each in dataclasses.fields(value):
         item = getattr(value, each.name)
+        if "unnamed_default" in each.metadata and item == each.default:
+            continue
         # JSON has no nan and no inf, which a rule refuses; the cell is named all the same.
         odd = isinstance(item, float) and not math.isfinite(item)
         out[each.name] = item.value if isinstance(item, Enum) else str(item) if odd else item

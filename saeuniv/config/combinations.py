@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from saeuniv.config.dictionaries import NoSae, SharedSae
 from saeuniv.config.models import HubModel, Model, Weights
 from saeuniv.config.settings import Config, ControlKind
-from saeuniv.config.sources import Sae
+from saeuniv.config.sources import READING, Sae
 from saeuniv.config.text import Data
 from saeuniv.config.trained import TrainedSae
 
@@ -97,6 +97,15 @@ def _shared(config: Config) -> Iterator[str]:
             f"width_b={config.width_b}: expected none, since sae_b=shared takes A's dictionaries. Leave it "
             f"out, or set width_a."
         )
+    if isinstance(config.sae_b, SharedSae):
+        own, usual = config.sae_b, SharedSae()
+        lender = config.sae_a or config.sae
+        for name in READING:
+            if getattr(own, name) not in (getattr(usual, name), getattr(lender, name)):
+                yield (
+                    f"sae_b.{name}: expected none, since sae_b=shared reads as A does. Set sae_a.{name}, "
+                    f"which is for both sides then."
+                )
 
 
 def _mixture(config: Config) -> Iterator[str]:

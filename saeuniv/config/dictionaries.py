@@ -96,6 +96,7 @@ class NoSae(Sae):
     """No dictionary: the activations themselves, split in their positive and negative parts."""
 
     may_have_thresholds: ClassVar[bool] = False
+    has_pre_acts: ClassVar[bool] = False
 
     max_width: int = 4096
     """The largest number of dimensions; every row has as many entries."""
@@ -104,6 +105,8 @@ class NoSae(Sae):
 @dataclass
 class CustomSae(Sae):
     """An object of yours with encode and decode."""
+
+    has_pre_acts: ClassVar[bool] = False
 
     object: str = MISSING
     """`module:function`; called with the hookpoint (`resid_post[3]`) it gives the object. It is imported and

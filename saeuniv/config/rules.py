@@ -11,6 +11,7 @@ from saeuniv.config.layers import parse_count
 from saeuniv.config.models import TinyModel
 from saeuniv.config.resources import Device
 from saeuniv.config.settings import Config
+from saeuniv.config.sources import reading_rules
 from saeuniv.config.text import ChatTemplate, Data, FileData, HubData
 from saeuniv.config.trained import TrainedSae, training_rules
 
@@ -130,6 +131,7 @@ def _sides(config: Config) -> Iterator[Rule]:
     ):
         sae, key = own or config.sae, "sae" if own is None else f"sae_{side}"
         yield f"{key}.max_fvu", sae.max_fvu, 0 < sae.max_fvu <= 1, "a fraction in (0, 1]"
+        yield from reading_rules(sae, key)
         if isinstance(sae, TrainedSae):
             yield from training_rules(config.data, sae, key)
         if isinstance(model, TinyModel):

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from saeuniv.config.settings import Config
-from saeuniv.config.sources import Sae
+from saeuniv.config.sources import LatentKind, Sae
 
 Part = TypeVar("Part")
 

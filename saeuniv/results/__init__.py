@@ -19,4 +19,5 @@ from saeuniv.results.rows import REASONS as REASONS
 from saeuniv.results.rows import SPACES as SPACES
 from saeuniv.results.rows import NullRow as NullRow
 from saeuniv.results.rows import Row as Row
+from saeuniv.results.rows import hookpoint_kind as hookpoint_kind
 from saeuniv.results.table import columns as columns

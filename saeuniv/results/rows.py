@@ -1,6 +1,7 @@
 """The rows of layer_pairs.csv and nulls.csv: the stable contract that every other view is made from."""
 
 import math
+import re
 from dataclasses import dataclass, fields
 
 NOT_COMPUTED = "not_computed"
@@ -36,6 +37,11 @@ DIRECTIONS = ("a_to_b", "b_to_a", "both")
 SPACES = ("tokens", "decoder")
 
 
+def hookpoint_kind(place: str) -> str:
+    """A row's hookpoint without its layer: `resid_post`, `resid_post<-resid_pre`."""
+    return re.sub(r"\[[^\]]*\]", "", place)
+
+
 @dataclass(frozen=True)
 class Row:
     """One number: one layer pair, metric and direction, with its null, control, interval and counts.
@@ -54,7 +60,10 @@ class Row:
     """Commit that pins the model; empty where it is no hub repository."""
     revision_b: str
     hookpoint_a: str
-    """Where activations were read: `resid_post[3]`."""
+    """Where activations were read: `resid_post[3]`.
+
+    `resid_post[3]<-resid_pre[3]`: a dictionary of the first was given the second, on purpose.
+    """
     hookpoint_b: str
     layer_a: str
     """`3`, or `3+4` for a group of layers read as one."""

@@ -11,9 +11,13 @@ class SideDescription(NamedTuple):
     model: str
     revision: str
     hookpoint: str
-    """Kind of hookpoint; the row adds the layer."""
+    """Kind of hookpoint, `resid_post<-resid_pre` where it was given another's; the row adds the layer."""
 
     sae: str
+
+    def place(self, layer: str) -> str:
+        """Where activations were read: `resid_post[3]`, `resid_post[3]<-resid_pre[3]`."""
+        return "<-".join(f"{kind}[{layer}]" for kind in self.hookpoint.split("<-"))
 
 
 class Described(NamedTuple):

@@ -2,28 +2,19 @@
 
 import dataclasses
 import logging
-import time
 from collections.abc import Collection, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, NamedTuple
-
-import numpy as np
-from jaxtyping import Bool, Int
+from typing import Any, ClassVar
 
 from saeuniv.config import canonical_json, plain
-from saeuniv.hookpoints import Hookpoint
-from saeuniv.stages.latents import ShardQuality, save_shard, shard_cuts, shards
+from saeuniv.stages.latents import shard_cuts, shards
+from saeuniv.stages.shard_encoder import Place, ShardEncoder
 from saeuniv.stages.stored_quality import fit_of
 from saeuniv.stages.task import LatentsReference, ModelReference, Progress, Task
 from saeuniv.stages.tokens import HeldOut, read_held_out
 from saeuniv.store import Artifact, Kind
 
 _log = logging.getLogger(__name__)
-
-# Sequences on which a dictionary's fit to its hookpoint is checked before anything is encoded.
-_CHECKED_SEQUENCES = 64
-# Of these, those on which the loss with the reconstruction spliced in is measured.
-_SPLICED_SEQUENCES = 32
 
 
 @dataclass(frozen=True)
@@ -89,7 +80,7 @@ class Encode(Task):
         for each in self.latents:
             # Not verified: the shards of wide dictionaries are large.
             fvu = fit_of([self.store.folder(shard) for shard in shards(each, n_shards)]).fvu
-            if fvu > each.dictionary.sae.max_fvu:
+            if fvu > each.dictionary.sae.fvu_bound:
                 yield (
                     f"{self.model.label} at {each.dictionary.hookpoint}: FVU {fvu:.3f} on all tokens, "
                     f"expected at most {each.dictionary.sae.max_fvu}. Choose other dictionaries, or raise "
@@ -151,66 +142,31 @@ class Encode(Task):
             self._encode(held_out, cuts, wanted, progress)
         if refused := [*self._refused(len(cuts))]:
             raise ValueError("\n".join(refused))
-        _log.info("latents: %s, %d sequences in %d shards", self.label, len(held_out.ids), len(wanted))
+        # Dictionaries that are given the wrong activations on purpose: said of every one.
+        odd = [
+            each.place for each in (used.dictionary for used in self.latents) if each.given != each.hookpoint
+        ]
+        remark = f"; off by one on purpose: {', '.join(odd)}" if odd else ""
+        n_sequences, n_shards = len(held_out.ids), len(wanted)
+        _log.info("latents: %s, %d sequences in %d shards%s", self.label, n_sequences, n_shards, remark)
 
-    def _missing(self, shard: int) -> list[tuple[Hookpoint, Artifact]]:
-        """Hookpoints whose shard of this number is not there."""
-        outputs = ((each.dictionary.hookpoint, replace(each.artifact, shard=shard)) for each in self.latents)
+    def _missing(self, shard: int) -> list[Place]:
+        """Where activations are read for what is not there of the shard of this number."""
+        outputs = ((each.dictionary.given, replace(each.artifact, shard=shard)) for each in self.latents)
         return [(hookpoint, output) for hookpoint, output in outputs if not self.store.exists(output)]
 
     def _encode(self, held_out: HeldOut, cuts: list[slice], wanted: list[int], progress: Progress) -> None:
-        from saeuniv.adapters.dictionary import check_fvu
-        from saeuniv.adapters.language_model import load_language_model
-        from saeuniv.adapters.quality import HIGH_NORM, row_norms
-
-        model = load_language_model(
-            self.model.locate(self.store),
-            revision=self.model.revision,
+        encoder = ShardEncoder(
+            self.store,
+            self.model,
+            self.latents,
+            held_out,
             device=self.device,
-            dtype=self.model.dtype,
-            backend=self.model.backend,
+            batch_sequences=self.batch_sequences,
         )
-        used = [each.dictionary for each in self.latents]
-        dictionaries = {each.hookpoint: each.load(self.store, device=str(model.given_on)) for each in used}
-        step = max(len(held_out.ids) // _CHECKED_SEQUENCES, 1)
-        checked = _Sequences(*(each[::step][:_CHECKED_SEQUENCES] for each in (held_out.ids, held_out.keep)))
-        max_fvu = min(each.dictionary.sae.max_fvu for each in self.latents)
-        for warning in check_fvu(
-            model, dictionaries, checked.ids, checked.keep, max_fvu=max_fvu, label=self.model.label
-        ):
-            _log.warning(warning)
-        bound = HIGH_NORM * float(np.median(row_norms(model, checked.ids, checked.keep)))
         for done, shard in enumerate(wanted):
-            sequences = _Sequences(held_out.ids[cuts[shard]], held_out.keep[cuts[shard]])
-            self._encode_shard(model, dictionaries, sequences, checked, shard, bound)
+            encoder.encode(held_out, cuts[shard], self._missing(shard), shard=shard)
             progress(done + 1, len(wanted))
-
-    def _encode_shard(
-        self,
-        model: Any,
-        dictionaries: dict[Hookpoint, Any],
-        sequences: "_Sequences",
-        checked: "_Sequences",
-        shard: int,
-        bound: float,
-    ) -> None:
-        from saeuniv.adapters.quality import encode_rows, splicing_losses
-
-        missing = self._missing(shard)
-        started = time.monotonic()
-        wanted = {hookpoint: dictionaries[hookpoint] for hookpoint, _ in missing}
-        encoded = encode_rows(
-            model, wanted, sequences.ids, sequences.keep, bound=bound, batch_sequences=self.batch_sequences
-        )
-        # Of the model on the whole token set: kept with the first shard.
-        looked_at = _Sequences(*(each[:_SPLICED_SEQUENCES] for each in checked))
-        losses = splicing_losses(model, wanted, *looked_at) if shard == 0 else {}
-        share = (time.monotonic() - started) / len(missing)
-        for hookpoint, output in missing:
-            each = encoded[hookpoint]
-            quality = ShardQuality(each.fit, each.fit_high_norm, each.high_norm, losses.get(hookpoint))
-            with self.store.publish(output, seconds=share) as folder:
-                save_shard(folder, each.parts, quality, dictionaries[hookpoint].width)
 
 
 @dataclass(frozen=True)
@@ -242,8 +198,3 @@ class EncodePart(Encode):
     def _refused(self, n_shards: int) -> Iterator[str]:
         # The fit on all tokens is known when all parts are there.
         return iter(())
-
-
-class _Sequences(NamedTuple):
-    ids: Int[np.ndarray, "sequences context"]
-    keep: Bool[np.ndarray, "sequences context"]

@@ -8,11 +8,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
-from jaxtyping import Bool, Int, UInt16
+from jaxtyping import Bool, Int, UInt
 from safetensors import safe_open
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file
 
 from saeuniv.stages.task import LatentsReference
+from saeuniv.stages.tensor_file import InParts, save_in_parts
 from saeuniv.stages.tokens import HeldOut
 from saeuniv.store import Artifact, Store
 
@@ -43,20 +44,27 @@ class ShardQuality(NamedTuple):
 def save_shard(folder: Path, parts: Sequence[Any], quality: ShardQuality, width: int) -> None:
     """Write the latents of one shard, encoded in `parts`, and how well they reconstruct their input."""
     fit, apart = quality.fit, quality.fit_high_norm
-    small = np.uint16 if width <= 1 << 16 else np.uint32
-    arrays = {
-        "counts": np.concatenate([part.counts for part in parts]).astype(np.uint16),
-        "indices": np.concatenate([part.indices for part in parts]).astype(small),
-        "values": np.concatenate([part.values for part in parts]).astype(np.float32),
-        "input_total": np.asarray(fit.total, dtype=np.float64),
-        "high_norm": np.flatnonzero(quality.high_norm).astype(np.uint32),
-        "high_norm_total": np.asarray(apart.total, dtype=np.float64),
+    counts = [part.counts for part in parts]
+    most = max((int(each.max(initial=0)) for each in counts), default=0)
+    # Written part by part, and in the smallest types: pre-activations are gigabytes.
+    tensors = {
+        "counts": InParts(counts, _unsigned(most + 1)),
+        "indices": InParts([part.indices for part in parts], _unsigned(width)),
+        "values": InParts([part.values for part in parts], np.float32),
+        "input_total": InParts([fit.total], np.float64),
+        "high_norm": InParts([np.flatnonzero(quality.high_norm)], np.uint32),
+        "high_norm_total": InParts([apart.total], np.float64),
     }
-    save_file(arrays, folder / TENSORS)
+    save_in_parts(tensors, folder / TENSORS)
     about = {"rows": fit.rows, "error": fit.error, "squares": fit.squares, "width": width}
     about |= {f"high_norm_{name}": getattr(apart, name) for name in ("rows", "error", "squares")}
     about |= {"loss": quality.loss and dict(quality.loss)}
     (folder / QUALITY).write_text(json.dumps(about, sort_keys=True))
+
+
+def _unsigned(end: int) -> type[np.unsignedinteger]:
+    """A type that holds the numbers below `end`."""
+    return np.uint16 if end <= 1 << 16 else np.uint32
 
 
 def read_rows(
@@ -120,7 +128,7 @@ def read_columns(
     return columns
 
 
-def _pointers(counts: UInt16[np.ndarray, " rows"]) -> Int[np.ndarray, " rows_plus_1"]:
+def _pointers(counts: UInt[np.ndarray, " rows"]) -> Int[np.ndarray, " rows_plus_1"]:
     """Where the entries of each row begin; int32 where that suffices: scipy gives indices the same type."""
     pointers = np.append(0, np.cumsum(counts, dtype=np.int64))
     return pointers.astype(np.int32 if pointers[-1] <= np.iinfo(np.int32).max else np.int64)
@@ -170,7 +178,7 @@ def shards(reference: LatentsReference, n_shards: int) -> tuple[Artifact, ...]:
     return tuple(replace(reference.artifact, shard=shard) for shard in range(n_shards))
 
 
-def shard_counts(folders: Sequence[Path]) -> UInt16[np.ndarray, " rows"]:
+def shard_counts(folders: Sequence[Path]) -> UInt[np.ndarray, " rows"]:
     """Active latents of each stored row."""
     found: list[np.ndarray] = []
     for folder in folders:

@@ -159,6 +159,16 @@ class DictionaryReference:
     """It reads activations less the mean over their dimensions."""
 
     @property
+    def given(self) -> Hookpoint:
+        """Where the activations that it is given are read: at its hookpoint, unless on purpose elsewhere."""
+        return Hookpoint(self.sae.given, self.hookpoint.layer)
+
+    @property
+    def place(self) -> str:
+        """`resid_post[3]`; `resid_post[3]<-resid_pre[3]` where it is given another activation."""
+        return str(self.hookpoint) if self.given == self.hookpoint else f"{self.hookpoint}<-{self.given}"
+
+    @property
     def source(self) -> str:
         """Where it comes from, in a word."""
         return "trained" if self.artifact else self.repository or self.folder
@@ -212,7 +222,7 @@ class DictionaryReference:
 
         if isinstance(self.sae, CustomSae):
             return load_custom(self.sae, self.hookpoint, width=self.width, device=device)
-        return Dictionary(self.weights(store), device=device)
+        return Dictionary(self.weights(store), device=device, kind=self.sae.latent_kind)
 
 
 @dataclass(frozen=True)

@@ -67,7 +67,7 @@ class Comparison:
             SideDescription(
                 side.side.model.label,
                 side.model.revision or "",
-                side.side.sae.hookpoint.value,
+                "<-".join(dict.fromkeys((side.side.sae.hookpoint.value, side.side.sae.given.value))),
                 next(iter(side.latents.values())).dictionary.source,
             )
             for side in (self.a, self.b)

@@ -212,7 +212,7 @@ def _missing_of(side: ResolvedSide, layers: set[int], state: Inventory, lent: se
         absent = any([state.missing(shard) for shard in found]) or not found
         to_encode = (layer in layers and absent) or any([state.damaged(shard) for shard in found])
         # Encoding begins with the check that refuses them: the bound may have been lowered since.
-        to_encode |= not absent and state.fvu(latents) > side.side.sae.max_fvu
+        to_encode |= not absent and state.fvu(latents) > side.side.sae.fvu_bound
         dictionary = None if side.side.lender else latents.dictionary.artifact
         to_train = dictionary is not None and (
             state.damaged(dictionary) or ((to_encode or layer in layers | lent) and state.missing(dictionary))

@@ -26,6 +26,8 @@ _GUESSED_BYTES: dict[Kind, float] = {
     Kind.scores: 2.5e4,
 }
 _GUESSED_ROWS = 124_000
+# Of a pre-activation, half of which are positive: a value of 4 bytes and an index of 2.
+_PRE_ACT_BYTES = 3.0
 
 # Making a token set is mostly reading and splitting text, which its manifest does not time.
 _NOT_TIMED = frozenset({Kind.tokens})
@@ -176,6 +178,11 @@ def _work(kind: Kind, spec: Mapping[str, object], rows: int | None) -> _Work:
         case Kind.dictionaries:
             like = (kind.value, values["model"], values["width"])
             return _Work((like, (kind.value, values["width"])), values["n_tokens"], values["width"])
+        case Kind.latents if values["kind"] == "pre_acts":
+            likenesses = ((kind.value, "pre_acts", values["dictionary"]), (kind.value, "pre_acts"))
+            entries = values["width"] * (rows or _GUESSED_ROWS)
+            share = _PRE_ACT_BYTES / _GUESSED_BYTES[kind]
+            return _Work(likenesses, entries if rows else None, entries * share)
         case Kind.latents:
             # Those of one token set are of models that share a tokenizer, and so mostly of one family.
             likenesses = (

@@ -50,7 +50,7 @@ def report_of(comparison: Comparison, control: Comparison | None, state: Invento
         reported=reported,
         primary_metric=comparison.cell.primary_metric,
         token_unit="byte" if comparison.a.side.model.embedded else "token",
-        max_fvu=(comparison.a.side.sae.max_fvu, comparison.b.side.sae.max_fvu),
+        max_fvu=(comparison.a.side.sae.fvu_bound, comparison.b.side.sae.fvu_bound),
         untrained=tuple(side.name for side in comparison.cell.sides if not side.model.is_trained),
         control=comparison.cell.control.value if control else "none",
         absent=tuple(

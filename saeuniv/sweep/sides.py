@@ -12,6 +12,7 @@ from saeuniv.config import (
     Cell,
     Expansion,
     FileData,
+    LatentKind,
     SharedSae,
     Side,
     TinyModel,
@@ -228,6 +229,12 @@ def _latents(
         "kind": "topk",
         "dtype": model.dtype,
     }
+    # What came later is named only where it is asked for.
+    if dictionary.sae.latent_kind is LatentKind.pre_acts:
+        # The width says how much they take.
+        spec |= {"kind": LatentKind.pre_acts.value, "width": dictionary.width}
+    if dictionary.given != dictionary.hookpoint:
+        spec["given"] = str(dictionary.given)
     if dictionary.artifact is None or lent:
         # Files say what is in them, not what they are read with: of which model, and where in it.
         spec |= {"model": model.key, "hookpoint": str(dictionary.hookpoint)}

@@ -6,7 +6,7 @@ from itertools import pairwise
 import numpy as np
 from jaxtyping import Float, Shaped
 
-from saeuniv.results import Results
+from saeuniv.results import Results, hookpoint_kind
 
 Entry = str | int | float | None
 
@@ -40,8 +40,8 @@ def axes(results: Results) -> dict[str, str | int | float]:
     first = results.rows[0]
     sides = {f"{name}_{side}": getattr(first, f"{name}_{side}") for side in "ab" for name in _SIDE_AXES}
     hookpoints = {
-        "hookpoint_a": first.hookpoint_a.partition("[")[0],
-        "hookpoint_b": first.hookpoint_b.partition("[")[0],
+        "hookpoint_a": hookpoint_kind(first.hookpoint_a),
+        "hookpoint_b": hookpoint_kind(first.hookpoint_b),
     }
     matched = (row.alignment for row in results.rows if row.alignment != "-")
     found: dict[str, str | int | float | None] = {

@@ -15,6 +15,7 @@ from saeuniv.config import (
     CustomSae,
     HubModel,
     HubSae,
+    LatentKind,
     LocalModel,
     LocalSae,
     NoSae,
@@ -48,6 +49,17 @@ def _dictionaries(path, layers=(0, 1), width: int | Width = Width.published, *, 
     facts = ModelFacts(3, d_model, 257, "gpt_neox", "", {}, "")
     source = LocalSae(path=str(path), **sae)
     return dictionary_facts(source, LocalModel(path="m"), facts, layers, width, key="sae_a")
+
+
+def test_pre_activations_are_those_of_topk_and_relu(tmp_path, dictionaries):
+    assert _dictionaries(dictionaries, latent_kind=LatentKind.pre_acts) == _dictionaries(dictionaries)
+    write_gemma_scope(tmp_path / "jumps", 0, 82)
+    (fault,) = _faults(_dictionaries, tmp_path / "jumps", (0,), d_model=6, latent_kind=LatentKind.pre_acts)
+    assert fault.endswith(
+        "layer_0/width_16k/average_l0_82 has no pre-activations to compare: expected TopK, groupmax or ReLU "
+        "with sae.latent_kind=pre_acts, got jumprelu (as BatchTopK is read), which has a threshold or gate "
+        "for each latent instead of a choice among all. Choose sae.latent_kind=latents."
+    )
 
 
 def test_facts_of_dictionaries_come_in_the_order_asked(dictionaries):

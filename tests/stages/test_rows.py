@@ -8,6 +8,7 @@ import pytest
 from saeuniv.alignments import Hungarian
 from saeuniv.metrics import Cka, MatchedCorrelation, Measurement, PartialCorrelation, RawCorrelation
 from saeuniv.metrics.base import DOCUMENT_SHIFT, PERMUTATION, SELECTION_SHIFT, WITHIN_TOKEN_SHUFFLE
+from saeuniv.results import hookpoint_kind
 from saeuniv.stages.described import Described, SideDescription
 from saeuniv.stages.rows import PairScores, null_rows, result_rows
 from saeuniv.stages.scores import LayerQuality, Scores
@@ -51,6 +52,15 @@ def test_a_row_names_both_sides_and_counts_each_on_its_own():
     )
     assert (row.n_eligible_a, row.n_eligible_b, row.layer_a, row.layer_b) == (90, 70, "0", "1")
     assert (row.control, row.diff_control, row.diff_ci_low, row.flags) == (None, None, None, "")
+
+
+def test_a_row_says_where_activations_were_read_and_where_they_should_have_been():
+    described = DESCRIBED._replace(b=SIDE._replace(hookpoint="resid_post<-resid_pre"))
+    (row,) = result_rows([pair(scores(measured()), layers=("0", "1+2"))], described)
+    assert (row.hookpoint_a, row.layer_b) == ("resid_post[0]", "1+2")
+    assert row.hookpoint_b == "resid_post[1+2]<-resid_pre[1+2]"
+    assert hookpoint_kind(row.hookpoint_b) == "resid_post<-resid_pre"
+    assert hookpoint_kind(row.hookpoint_a) == "resid_post"
 
 
 def test_the_control_is_joined_by_direction():

@@ -116,6 +116,22 @@ def test_latents_take_so_long_per_row(store: Store) -> None:
     assert of_one(store, latents("new"), latents("newer")) == (pytest.approx(ROWS * 0.04), ROWS * 20, 0)
 
 
+def test_pre_activations_take_room_by_the_width_and_not_as_latents_do(store: Store) -> None:
+    put_tokens(store)
+    put_latents(store, latents("other"), (100, 2.0, 1000))
+
+    def pre_acts(dictionary: str, width: int) -> Artifact:
+        spec = {"dictionary": dictionary, "tokens": HELD_OUT.key, "kind": "pre_acts", "width": width}
+        return artifact(Kind.latents, {**spec, "dtype": "f"})
+
+    # Half of them positive, 6 bytes each: 3 GB for 32,768 of 30,000 rows.
+    assert of_one(store, pre_acts("new", 32_768)) == (5.0, ROWS * 32_768 * 3, 1)
+    # Learned: 4 bytes and 1 ms for each latent of a row.
+    put_latents(store, pre_acts("made", 50), (100, 5.0, 20_000 - len(json.dumps({"rows": 100}))))
+    assert of_one(store, pre_acts("new", 500)) == (pytest.approx(ROWS * 0.5), ROWS * 500 * 4, 0)
+    assert of_one(store, latents("new"))[0] == pytest.approx(ROWS * 0.02)
+
+
 def test_latents_on_tokens_that_are_not_there_yet_are_guessed(store: Store) -> None:
     put_latents(store, latents("other"), (100, 2.0, 1000))
     assert of_one(store, latents("new"))[::2] == (5.0, 1)

@@ -25,6 +25,17 @@ class Activation(Enum):
     """Those whose gate is open; how large they are has parameters of its own."""
 
 
+def pre_acts_fault(activation: str) -> str:
+    """Why a dictionary of this activation has no pre-activations that could be compared; else nothing."""
+    if activation not in (Activation.jumprelu.value, Activation.gated.value):
+        return ""
+    return (
+        f"has no pre-activations to compare: expected TopK, groupmax or ReLU with sae.latent_kind=pre_acts, "
+        f"got {activation} (as BatchTopK is read), which has a threshold or gate for each latent instead of "
+        f"a choice among all. Choose sae.latent_kind=latents."
+    )
+
+
 class Normalisation(Enum):
     """What is done to each row before it is encoded, and undone after it is decoded."""
 

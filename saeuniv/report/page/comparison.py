@@ -10,7 +10,7 @@ from jaxtyping import Float
 from saeuniv.report.console import NAMES, caption, primary_metric
 from saeuniv.report.meaning import meaning
 from saeuniv.report.page.packing import Details, rounded, visible
-from saeuniv.results import CONTROL_NOT_COMPUTED, NOT_COMPUTED, REASONS, Results, Row
+from saeuniv.results import CONTROL_NOT_COMPUTED, NOT_COMPUTED, REASONS, Results, Row, hookpoint_kind
 
 Tree = dict[str, object]
 
@@ -89,7 +89,7 @@ def _facts(results: Results) -> list[tuple[str, str]]:
     return [
         *((f"Model {side}", model + (f", revision {rev}" if rev else "")) for side, model, rev, *_ in sides),
         *(
-            (f"Dictionary {side}", f"{sae}, {width or 'unknown number of'} latents, {hook.split('[')[0]}")
+            (f"Dictionary {side}", f"{sae}, {width or 'unknown number of'} latents, {hookpoint_kind(hook)}")
             for side, _, _, sae, width, hook in sides
         ),
         ("Alignment", ", ".join(alignments) or "none"),
