@@ -4,7 +4,7 @@ import importlib
 import os
 import sys
 
-from saeuniv.config.help import COMMANDS
+from saeuniv.config.help import CITE, COMMANDS
 
 
 def main() -> None:
@@ -15,10 +15,11 @@ def main() -> None:
     """
     # Commands are imported when called: completion and --help need none of them.
     name = sys.argv[1] if len(sys.argv) > 1 else ""
-    if name in COMMANDS:
+    module = "cite" if name == CITE else name
+    if name in (*COMMANDS, CITE):
         from saeuniv.commands.shell import guarded
 
-        command = importlib.import_module(f"saeuniv.commands.{name}")
+        command = importlib.import_module(f"saeuniv.commands.{module}")
         raise SystemExit(guarded(command.main, sys.argv[2:]))
     if name in ("-sc", "--shell-completion") and "COMP_LINE" in os.environ:
         _complete_commands()

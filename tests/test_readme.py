@@ -31,6 +31,7 @@ CI = ".ci/run"
 INSPECTED = (
     "tests/commands/test_inspect.py::test_the_fit_is_measured_on_a_model_and_the_overrides_pass_preflight"
 )
+EXPORT = "tests/commands/test_export.py"
 SYNC, WORKSPACE = "tests/commands/test_sync.py", "tests/commands/test_workspace.py"
 
 SWEEP = "alignment=max_corr,mutual_nn,hungarian layers.a=0,1 hydra/launcher=slurm"
@@ -114,6 +115,15 @@ COVERED = {
     "saeuniv compare ONE OTHER --wandb": (
         "tests/tracking/test_comparison_report.py::test_a_report_of_two_sweeps_has_a_run_set_of_each"
     ),
+    "saeuniv export NAME DIR --dry-run": (
+        f"{EXPORT}::test_sizes_are_said_first_and_nothing_is_written_in_a_dry_run"
+    ),
+    "saeuniv export NAME DIR --license cc-by-4.0": f"{EXPORT}::test_a_sweep_goes_out_and_comes_in",
+    "saeuniv export NAME DIR --what dictionaries,results": (
+        f"{EXPORT}::test_one_comparison_goes_out_under_the_name_of_its_sweep"
+    ),
+    "saeuniv import DIR": f"{EXPORT}::test_a_sweep_goes_out_and_comes_in",
+    "saeuniv --cite NAME": f"{EXPORT}::test_what_a_sweep_was_made_with_is_cited_from_its_results",
     "saeuniv workspace NAME": f"{WORKSPACE}::test_without_a_key_nothing_is_saved",
     "saeuniv workspace NAME --dry-run": f"{WORKSPACE}::test_the_view_is_the_one_that_was_agreed_on",
     "saeuniv workspace NAME --install-charts": (

@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 
 from saeuniv.commands.sweeps import sweep_names
-from saeuniv.config.help import COMMANDS
+from saeuniv.config.help import CITE, COMMANDS
 
 _TAKE_OVERRIDES = ("plan", "fetch", "doctor")
 _TAKE_A_SWEEP = (
     *("status", "logs", "cancel", "retry", "report"),
-    *("figure", "compare", "sync", "workspace"),
+    *("figure", "compare", "export", "sync", "workspace", CITE),
 )
 _ACTIONS = {"store": ("du", "gc"), "task": ("run",)}
 
@@ -27,7 +27,7 @@ def completed(line: str) -> tuple[Sequence[str], str | None]:
     if not words:
         return [each for each in COMMANDS if each.startswith(typed)], line
     command, *rest = words
-    if command not in COMMANDS:
+    if command not in (*COMMANDS, CITE):
         return [], line
     if command in _TAKE_OVERRIDES and not typed.startswith("-") and rest[-1:] != ["--emit"]:
         return [], " ".join([program, *_overrides(rest), typed])

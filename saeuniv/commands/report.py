@@ -6,7 +6,6 @@ from pathlib import Path
 
 from saeuniv.commands.found import RESULTS, comparisons_in, has_results, result_folder
 from saeuniv.commands.shell import DONE, FAILED, parser, say
-from saeuniv.config.config_yaml import control_config_text
 from saeuniv.report.console import console, summary_table
 from saeuniv.report.meaning import meaning
 from saeuniv.report.page import SWEEP
@@ -14,9 +13,8 @@ from saeuniv.results import Results, load
 from saeuniv.stages.drawn import draw
 from saeuniv.stages.stored import stored_comparison
 from saeuniv.stages.sweep import TABLE, SummariseSweep
+from saeuniv.sweep.control import control_of
 from saeuniv.sweep.run import show_pairs
-
-_CONFIG = "config.yaml"
 
 
 def main(argv: Sequence[str]) -> int:
@@ -47,7 +45,7 @@ def _report(folder: Path, *, show: bool) -> Results | None:
     """Heatmaps, page, and tables of what is no control, or of anything; None where results cannot be read."""
     try:
         results = load(folder)
-        control = _control(folder, results)
+        control = control_of(folder, results)
     except ValueError as error:
         sys.stderr.write(f"{error}\n")
         return None
@@ -57,19 +55,3 @@ def _report(folder: Path, *, show: bool) -> Results | None:
         say(meaning(results, control))
         say(f"comparison: {folder / RESULTS}")
     return results
-
-
-def _control(folder: Path, results: Results) -> Results | None:
-    """The results of the untrained control beside it; None where it has none, or none that is there."""
-    if all(row.control is None for row in results.rows):
-        return None
-    wanted = _settings(control_config_text(results.config))
-    for path in folder.absolute().parent.glob(f"*/{RESULTS}/{_CONFIG}"):
-        if _settings(path.read_text(encoding="utf-8")) == wanted:
-            return load(path.parent)
-    return None
-
-
-def _settings(config: str) -> str:
-    """config.yaml less the line that replays it: comparisons may share a control."""
-    return config.partition("\n")[2]

@@ -14,6 +14,8 @@ COMMANDS = {
     "report": "figures and tables of a sweep or a comparison again, from its results",
     "compare": "how the comparisons of one sweep differ from those of another, with paired intervals",
     "figure": "heatmaps, depth curves, layer paths and curves against tokens, as PDF, SVG and PNG",
+    "export": "dictionaries, latents and results of a sweep or a comparison in a folder, for others",
+    "import": "what export wrote, verified, into the store and below multirun/",
     "sync": "upload the W&B runs of a sweep, once everything they need is there; --rebuild makes them anew",
     "workspace": "a saved view of a sweep in W&B: heatmaps over layer pairs, faceted by comparison",
     "inspect": "which dictionaries a folder or hub repository has, and how they fit a model",
@@ -22,6 +24,9 @@ COMMANDS = {
     "task": "run one task that `plan --emit` wrote (task run FILE)",
 }
 """The commands beside the Hydra application (saeuniv.commands), and what they do."""
+
+CITE = "--cite"
+"""The flag that prints what to cite; it takes a sweep as commands do."""
 
 _GROUPS = {
     "a": ("model", "the first model"),
@@ -55,6 +60,7 @@ _COMMANDS = "Commands (saeuniv <command> ...; each has --help)"
 _FOOTER = """\
 Any value: key=value, for example layers.b=0-3 nulls.draws=199. `--cfg job` shows them all.
 Options of your own: --config-dir <folder>, or SAEUNIV_CONFIG_DIR.
+What to cite: saeuniv --cite, with the name of a sweep also what it was made with.
 Completion: eval "$(saeuniv -sc install=bash)".
 Exit codes: 0 done, 1 work failed, 2 wrong configuration, 130 interrupted."""
 

@@ -8,6 +8,8 @@ from saeuniv.results.folder import read_status as read_status
 from saeuniv.results.folder import write_results as write_results
 from saeuniv.results.folder import write_status as write_status
 from saeuniv.results.matches import MATCH_COLUMNS as MATCH_COLUMNS
+from saeuniv.results.matches import MATCHES as MATCHES
+from saeuniv.results.matches import match_columns as match_columns
 from saeuniv.results.matches import matched_pairs as matched_pairs
 from saeuniv.results.matches import read_matches as read_matches
 from saeuniv.results.matches import writes_matches as writes_matches

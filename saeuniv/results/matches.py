@@ -2,7 +2,7 @@
 
 import os
 import uuid
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -100,6 +100,19 @@ def matched_pairs(folder: Path) -> Iterator[tuple[str, str, Mapping[str, Float[n
     Raises:
         ValueError: the file is damaged.
     """
+    yield from match_columns(folder, ("r_held_out", "r_null"))
+
+
+def match_columns(
+    folder: Path, names: Sequence[str]
+) -> Iterator[tuple[str, str, Mapping[str, Shaped[np.ndarray, " matches"]]]]:
+    """Layers and columns of numbers of every layer pair in turn, NaN where there is none.
+
+    Nothing where there is no file.
+
+    Raises:
+        ValueError: the file is damaged.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -110,7 +123,7 @@ def matched_pairs(folder: Path) -> Iterator[tuple[str, str, Mapping[str, Float[n
             for number in range(file.num_row_groups):
                 table = file.read_row_group(number)
                 layer_a, layer_b = (str(table[name][0]) for name in ("layer_a", "layer_b"))
-                yield layer_a, layer_b, {name: table[name].to_numpy() for name in ("r_held_out", "r_null")}
+                yield layer_a, layer_b, {name: table[name].to_numpy() for name in names}
     except (pa.ArrowException, OSError) as error:
         raise _damaged(folder, error) from error
 

@@ -9,4 +9,4 @@ from saeuniv.store.artifacts import artifact_key as artifact_key
 from saeuniv.store.artifacts import artifact_named as artifact_named
 from saeuniv.store.faults import FAULT_POINTS as FAULT_POINTS
 from saeuniv.store.folders import Store as Store
-from saeuniv.store.folders import check_writable as check_writable
+from saeuniv.store.writable import check_writable as check_writable

@@ -6,7 +6,6 @@ import logging
 import os
 import secrets
 import shutil
-import tempfile
 import time
 from collections.abc import Generator
 from contextlib import AbstractContextManager, contextmanager, suppress
@@ -16,7 +15,14 @@ from pathlib import Path
 from saeuniv.store.artifacts import Artifact, ArtifactError
 from saeuniv.store.faults import fault
 from saeuniv.store.locks import lock
-from saeuniv.store.manifest import MANIFEST, damage, file_names, read_manifest, write_manifest
+from saeuniv.store.manifest import (
+    MANIFEST,
+    adopt_manifest,
+    damage,
+    file_names,
+    read_manifest,
+    write_manifest,
+)
 from saeuniv.store.processes import has_died, host
 
 _log = logging.getLogger(__name__)
@@ -45,15 +51,19 @@ class Store:
         return (self.folder(artifact) / MANIFEST).is_file()
 
     @contextmanager
-    def publish(self, artifact: Artifact, *, seconds: float = 0.0) -> Generator[Path, None, None]:
+    def publish(
+        self, artifact: Artifact, *, seconds: float = 0.0, manifest: Path | None = None
+    ) -> Generator[Path, None, None]:
         """A temporary folder to write the files in; it becomes the artifact when the body ends.
 
         If the body raises, nothing is published and the temporary folder is removed. If another writer
         was faster, theirs is verified and kept: two writers are harmless. `seconds` were spent on the
-        artifact before the body began; the manifest records them with those of the body.
+        artifact before the body began; the manifest records them with those of the body. Where the
+        artifact was made elsewhere, `manifest` is the file that says so, and is kept as it is.
 
         Raises:
-            ArtifactError: if what stands in the way is damaged and cannot be set aside.
+            ArtifactError: if what stands in the way is damaged and cannot be set aside, or if the body wrote
+                anything but what `manifest` says.
             ValueError: if the body wrote a file named manifest.json.
         """
         folder = self.folder(artifact)
@@ -65,7 +75,10 @@ class Store:
         try:
             yield temporary
             fault("files_written", artifact.kind)
-            write_manifest(temporary, artifact, seconds=seconds + time.monotonic() - started)
+            if manifest is None:
+                write_manifest(temporary, artifact, seconds=seconds + time.monotonic() - started)
+            else:
+                adopt_manifest(temporary, artifact, manifest)
             fault("manifest_written", artifact.kind)
             _sync(temporary)
             fault("before_rename", artifact.kind)
@@ -179,22 +192,6 @@ class Store:
             with suppress(FileNotFoundError):
                 folder.rename(aside)
                 _log.warning("%s: set aside in %s; it is made again.", artifact.path, aside)
-
-
-def check_writable(root: Path) -> str | None:
-    """Why artifacts cannot be stored below `root`, as a sentence; None if they can. Creates nothing."""
-    path = root.absolute()
-    while not os.path.lexists(path):
-        path = path.parent
-    where = f"store={root}: expected a folder that exists or can be created and written to"
-    if not path.is_dir():
-        return f"{where}, but {path} is not a folder. Choose another folder: store=..."
-    try:
-        # A file without a name where the system has such: permissions alone say nothing of read-only disks.
-        with tempfile.TemporaryFile(dir=path):
-            return None
-    except OSError as error:
-        return f"{where}, but {path} is not writable ({error.strerror}). Choose another folder: store=..."
 
 
 def _new_temporary(folder: Path) -> Path:

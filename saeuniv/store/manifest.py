@@ -4,6 +4,7 @@ import hashlib
 import importlib.metadata
 import json
 import platform
+import shutil
 import subprocess
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -64,8 +65,7 @@ def write_manifest(folder: Path, artifact: Artifact, *, seconds: float) -> None:
     Raises:
         ValueError: if the folder has a manifest.json already.
     """
-    if (folder / MANIFEST).exists():
-        raise ValueError(f"{artifact.path}: expected files of the artifact only, got {MANIFEST}. Rename it.")
+    _require_none(folder, artifact)
     manifest = Manifest(
         kind=artifact.kind.value,
         key=artifact.key,
@@ -74,7 +74,7 @@ def write_manifest(folder: Path, artifact: Artifact, *, seconds: float) -> None:
         spec=dict(artifact.spec),
         parents=list(artifact.parents),
         files={name: _record(folder / name) for name in file_names(folder)},
-        versions=_versions(),
+        versions=versions(),
         git_commit=git_commit(),
         host=host(),
         seconds=round(seconds, 3),
@@ -83,6 +83,19 @@ def write_manifest(folder: Path, artifact: Artifact, *, seconds: float) -> None:
     )
     manifest["sha256"] = _sha256_of(manifest)
     (folder / MANIFEST).write_text(json.dumps(manifest, indent=1, sort_keys=True) + "\n")
+
+
+def adopt_manifest(folder: Path, artifact: Artifact, manifest: Path) -> None:
+    """Copy the manifest of an artifact made elsewhere beside its files, which must be those it names.
+
+    Raises:
+        ArtifactError: it is that of another artifact, or another file is there than it says.
+        ValueError: if the folder has a manifest.json already.
+    """
+    _require_none(folder, artifact)
+    shutil.copyfile(manifest, folder / MANIFEST)
+    if faults := list(damage(folder, artifact)):
+        raise ArtifactError(f"{artifact.path}: expected what {manifest} says. {' '.join(faults)}")
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -141,6 +154,11 @@ def sha256_of_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def _require_none(folder: Path, artifact: Artifact) -> None:
+    if (folder / MANIFEST).exists():
+        raise ValueError(f"{artifact.path}: expected files of the artifact only, got {MANIFEST}. Rename it.")
+
+
 def _record(path: Path) -> FileRecord:
     return FileRecord(sha256=sha256_of_file(path), bytes=path.stat().st_size)
 
@@ -151,7 +169,8 @@ def _sha256_of(manifest: Manifest) -> str:
 
 
 @cache
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
+    """Of Python, and of every package that may change a number and is installed here."""
     # Asked of the package metadata: importing torch to learn its version costs seconds.
     versions = {"python": platform.python_version()}
     for package in _PACKAGES:

@@ -38,6 +38,8 @@ COMPLETED = (
     ("saeuniv logs m", ("mine",), None),
     ("saeuniv report mul", (), None),
     ("saeuniv cancel mine ", (), None),
+    ("saeuniv export o", ("other",), None),
+    ("saeuniv --cite m", ("mine",), None),
     ("saeuniv store ", ("du", "gc"), None),
     ("saeuniv store g", ("gc",), None),
     ("saeuniv task ", ("run",), None),

@@ -24,7 +24,7 @@ def make(store: Store, monkeypatch: pytest.MonkeyPatch):
     def make(name: str, *, kind=Kind.scores, commit: str | None = "abc", shard=None, **versions) -> Artifact:
         made = artifact(kind, {"name": name}, shard=shard)
         monkeypatch.setattr(manifest, "git_commit", lambda: commit)
-        monkeypatch.setattr(manifest, "_versions", lambda: VERSIONS | versions)
+        monkeypatch.setattr(manifest, "versions", lambda: VERSIONS | versions)
         with store.publish(made, seconds=10.0) as folder:
             (folder / "values.bin").write_bytes(b"1234")
         return made

@@ -214,7 +214,7 @@ def test_a_control_of_another_version_is_told_as_a_mixture(report: Report, monke
     lost = report.reported[0].control
     assert lost
     remove(report, lost)
-    monkeypatch.setattr("saeuniv.store.manifest._versions", lambda: {"torch": "0.1"})
+    monkeypatch.setattr("saeuniv.store.manifest.versions", lambda: {"torch": "0.1"})
     publish(report.store, lost, 0.2)
     write(report)
     summary = load(report.folder).summary

@@ -14,6 +14,7 @@ from saeuniv.store import (
     check_writable,
     folders,
     manifest,
+    writable,
 )
 from tests.store.samples import an_artifact, publish, write
 
@@ -176,7 +177,7 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path, monkeypatch: p
         asked.append(dir)
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(folders.tempfile, "TemporaryFile", refuse)
+    monkeypatch.setattr(writable.tempfile, "TemporaryFile", refuse)
     fault = check_writable(tmp_path / "a" / "b")
     assert asked == [tmp_path]
     assert fault is not None
