@@ -5,10 +5,9 @@ import logging
 import time
 from collections.abc import Collection, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import numpy as np
-from jaxtyping import Bool, Int
 
 from saeuniv.config import canonical_json, plain
 from saeuniv.hookpoints import Hookpoint
@@ -173,15 +172,13 @@ class Encode(Task):
         used = [each.dictionary for each in self.latents]
         dictionaries = {each.hookpoint: each.load(self.store, device=str(model.given_on)) for each in used}
         step = max(len(held_out.ids) // _CHECKED_SEQUENCES, 1)
-        checked = _Sequences(*(each[::step][:_CHECKED_SEQUENCES] for each in (held_out.ids, held_out.keep)))
+        checked = held_out.part(slice(None, _CHECKED_SEQUENCES * step, step))
         max_fvu = min(each.dictionary.sae.max_fvu for each in self.latents)
-        for warning in check_fvu(
-            model, dictionaries, checked.ids, checked.keep, max_fvu=max_fvu, label=self.model.label
-        ):
+        for warning in check_fvu(model, dictionaries, *checked.read, max_fvu=max_fvu, label=self.model.label):
             _log.warning(warning)
-        bound = HIGH_NORM * float(np.median(row_norms(model, checked.ids, checked.keep)))
+        bound = HIGH_NORM * float(np.median(row_norms(model, *checked.read)))
         for done, shard in enumerate(wanted):
-            sequences = _Sequences(held_out.ids[cuts[shard]], held_out.keep[cuts[shard]])
+            sequences = held_out.part(cuts[shard])
             self._encode_shard(model, dictionaries, sequences, checked, shard, bound)
             progress(done + 1, len(wanted))
 
@@ -189,8 +186,8 @@ class Encode(Task):
         self,
         model: Any,
         dictionaries: dict[Hookpoint, Any],
-        sequences: "_Sequences",
-        checked: "_Sequences",
+        sequences: HeldOut,
+        checked: HeldOut,
         shard: int,
         bound: float,
     ) -> None:
@@ -200,11 +197,11 @@ class Encode(Task):
         started = time.monotonic()
         wanted = {hookpoint: dictionaries[hookpoint] for hookpoint, _ in missing}
         encoded = encode_rows(
-            model, wanted, sequences.ids, sequences.keep, bound=bound, batch_sequences=self.batch_sequences
+            model, wanted, *sequences.read, bound=bound, batch_sequences=self.batch_sequences
         )
         # Of the model on the whole token set: kept with the first shard.
-        looked_at = _Sequences(*(each[:_SPLICED_SEQUENCES] for each in checked))
-        losses = splicing_losses(model, wanted, *looked_at) if shard == 0 else {}
+        looked_at = checked.part(slice(_SPLICED_SEQUENCES))
+        losses = splicing_losses(model, wanted, *looked_at.read) if shard == 0 else {}
         share = (time.monotonic() - started) / len(missing)
         for hookpoint, output in missing:
             each = encoded[hookpoint]
@@ -242,8 +239,3 @@ class EncodePart(Encode):
     def _refused(self, n_shards: int) -> Iterator[str]:
         # The fit on all tokens is known when all parts are there.
         return iter(())
-
-
-class _Sequences(NamedTuple):
-    ids: Int[np.ndarray, "sequences context"]
-    keep: Bool[np.ndarray, "sequences context"]
