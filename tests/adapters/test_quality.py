@@ -79,7 +79,7 @@ def test_splicing_a_perfect_reconstruction_changes_no_loss_and_the_mean_does(
     assert abs(perfect["ablated"] - perfect["clean"]) > 1e-3
 
 
-def test_what_sequences_are_padded_with_changes_no_number(model, dictionaries):
+def test_what_sequences_are_padded_with_changes_no_number(model, dictionaries, monkeypatch):
     """Bitwise: latents, fit, norms and losses of the tokens before it."""
     attended = np.arange(12) < np.array([12, 12, 9, 3, 12, 1, 7])[:, None]
     keep = KEEP & attended
@@ -99,6 +99,11 @@ def test_what_sequences_are_padded_with_changes_no_number(model, dictionaries):
             assert all(np.array_equal(*each) for each in zip(part, other, strict=True))
         assert encoded[place].fit.error == again[place].fit.error
         assert encoded[place].fit.rows + encoded[place].fit_high_norm.rows == keep.sum()
+    # Whatever is read at once, each prediction of a token of text counts once; a sequence of one has none.
+    monkeypatch.setattr(model.batches, "limit", 1)
+    one_by_one = quality.splicing_losses(model, dictionaries, ids, keep, attended)
+    for place in PLACES:
+        assert one_by_one[place] == pytest.approx(losses[place], abs=1e-5)
     # Where padding is no mask's business, the loss counts predictions of it.
     assert (
         quality.splicing_losses(model, dictionaries, ids, keep)[PLACES[0]]["clean"]
