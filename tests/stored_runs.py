@@ -16,7 +16,7 @@ from saeuniv.stages.tokens import HeldOut, publish_tokens
 from saeuniv.store import Artifact, Kind, Store, artifact
 
 FIRST_ROW = 2
-"""The first two positions of a sequence are no rows: trigrams look back that far."""
+"""The first two positions of a sequence are no rows."""
 
 
 class _Part(NamedTuple):

@@ -1,5 +1,7 @@
 """Layers, widths, layer pairs, and the names of comparisons and sweeps."""
 
+import json
+
 import pytest
 from omegaconf import OmegaConf
 
@@ -9,6 +11,7 @@ from saeuniv.config import (
     ConfigError,
     Expansion,
     Width,
+    cell,
     inspect,
     parse_width,
     select_layers,
@@ -128,6 +131,16 @@ def test_a_comparison_is_named_by_what_it_compares() -> None:
     assert all(comparison(*lines) == name for lines in same)
     others = (["b=tiny_s2"], ["alignment=max_corr"], ["control=none"], ["models=tiny_u2_u3"])
     assert len({name, *(comparison(*lines) for lines in others)}) == 5
+
+
+def test_options_that_came_later_name_no_older_comparison_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    named: list[str] = []
+    monkeypatch.setattr(cell, "canonical_json", lambda value: named.append(json.dumps(value)) or "")
+    comparison()
+    comparison("data.packing=truncated")
+    assert len(named) == 2 and not any("mask_padding" in each for each in named)
+    comparison("data.packing=truncated", "data.mask_padding=false")
+    assert '"mask_padding": false' in named[2]
 
 
 def test_a_sweep_is_named_by_what_it_computes_in_any_order() -> None:

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from saeuniv.adapters.module_hooks import Backend, Touch
+from saeuniv.adapters.module_hooks import Backend, Touch, attention_mask
 from saeuniv.hookpoints import Hookpoint
 
 # What booting raises for a model that it cannot take; each architecture has a file of its own there.
@@ -49,12 +49,14 @@ class Bridge(Backend):
         return hookpoint.transformer_lens not in self._bridge.hook_dict
 
     def logits(
-        self, ids: Int[Tensor, "batch context"], touches: Sequence[tuple[Hookpoint, Touch]]
+        self,
+        ids: Int[Tensor, "batch context"],
+        touches: Sequence[tuple[Hookpoint, Touch]],
+        attended: Bool[Tensor, "batch context"] | None = None,
     ) -> Float[Tensor, "batch context vocabulary"]:
         """One forward pass. Exactly these ids are read: no BOS is prepended."""
-        return self._bridge.run_with_hooks(
-            ids, fwd_hooks=[(hookpoint.transformer_lens, _Hook(touch)) for hookpoint, touch in touches]
-        )
+        hooks = [(hookpoint.transformer_lens, _Hook(touch)) for hookpoint, touch in touches]
+        return self._bridge.run_with_hooks(ids, fwd_hooks=hooks, **attention_mask(attended))
 
 
 class UnknownToBridge(ValueError):

@@ -72,6 +72,7 @@ def check_fvu(
     dictionaries: Mapping[Hookpoint, Dictionary],
     ids: Int[np.ndarray, "sequences context"],
     keep: Bool[np.ndarray, "sequences context"],
+    attended: Bool[np.ndarray, "sequences context"] | None = None,
     *,
     max_fvu: float,
     label: str,
@@ -79,13 +80,14 @@ def check_fvu(
     """Warnings about dictionaries that fit a neighbouring hookpoint better than their own.
 
     Positions that are not kept are left out. Costs one forward pass over `ids` and
-    three reconstructions per dictionary. `label` names the dictionaries in messages.
+    three reconstructions per dictionary. `label` names the dictionaries in messages. `attended`: the
+    positions that are not hidden from attention; None: all.
 
     Raises:
         RefusedDictionary: with every dictionary that leaves more than `max_fvu` of its own input's
             variance unexplained, its FVU at the neighbouring hookpoints, and the lowest named.
     """
-    sums = _neighbourhood_sums(model, dictionaries, ids, keep)
+    sums = _neighbourhood_sums(model, dictionaries, ids, keep, attended)
     refused: list[str] = []
     warnings: list[str] = []
     for own in dictionaries:
@@ -128,6 +130,7 @@ def _neighbourhood_sums(
     dictionaries: Mapping[Hookpoint, Dictionary],
     ids: Int[np.ndarray, "sequences context"],
     keep: Bool[np.ndarray, "sequences context"],
+    attended: Bool[np.ndarray, "sequences context"] | None = None,
 ) -> dict[tuple[Hookpoint, Hookpoint], FvuSums]:
     """Sums of each dictionary (first of the key) at its own hookpoint and the neighbours (second)."""
     places = [(own, place) for own in dictionaries for place in (own, *own.neighbours(model.n_layers))]
@@ -135,7 +138,8 @@ def _neighbourhood_sums(
     sums: dict[tuple[Hookpoint, Hookpoint], FvuSums] = {}
 
     def sums_of(batch: slice) -> list[FvuSums]:
-        activations = model.activations(ids[batch], wanted)
+        shown = None if attended is None else attended[batch]
+        activations = model.activations(ids[batch], wanted, attended=shown)
         rows = {place: activations[place][keep[batch]] for place in wanted}
         return [FvuSums.of(rows[place], dictionaries[own].reconstruct(rows[place])) for own, place in places]
 

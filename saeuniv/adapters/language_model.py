@@ -55,12 +55,17 @@ class LanguageModel:
         """Of sequences, as large as the device's memory allows."""
 
     def activations(
-        self, ids: Int[Tensor | np.ndarray, "batch context"], hookpoints: Sequence[Hookpoint]
+        self,
+        ids: Int[Tensor | np.ndarray, "batch context"],
+        hookpoints: Sequence[Hookpoint],
+        *,
+        attended: Bool[Tensor | np.ndarray, "batch context"] | None = None,
     ) -> dict[Hookpoint, Float[Tensor, "batch context width"]]:
         """What the model computes at each hookpoint, from one forward pass that stops after the last.
 
         Exactly these ids are read: no BOS is prepended. The result is on `given_on`, in the type the model
-        computes in, and takes no part in autograd.
+        computes in, and takes no part in autograd. Positions that are not `attended` (padding, on the
+        right) are hidden from attention; they have activations all the same.
 
         Raises:
             ValueError: a hookpoint that this model does not have.
@@ -79,7 +84,8 @@ class LanguageModel:
 
         wanted = dict.fromkeys(hookpoints)
         with torch.inference_mode(), contextlib.suppress(_AllCaptured):
-            self._backend.logits(self._ids(ids), [(each, capture(each)) for each in wanted])
+            touches = [(each, capture(each)) for each in wanted]
+            self._backend.logits(self._ids(ids), touches, self._mask(attended))
         if silent := [str(each) for each in wanted if each not in captured]:
             raise ValueError(
                 f"expected every hookpoint to be computed, got nothing at {', '.join(silent)}. This "
@@ -92,11 +98,13 @@ class LanguageModel:
         ids: Int[Tensor | np.ndarray, "batch context"],
         keep: Bool[Tensor | np.ndarray, "batch context"],
         *,
+        attended: Bool[Tensor | np.ndarray, "batch context"] | None = None,
         replace: Mapping[Hookpoint, Callable[[Tensor], Tensor]] | None = None,
     ) -> float:
         """The mean next-token cross-entropy in nats, with activations replaced by functions of themselves.
 
-        Position t counts if `keep[t]` and there is a token t + 1 to predict. A function is given
+        Position t counts if `keep[t]` and there is a token t + 1 to predict, padding being none. Positions
+        that are not `attended` (padding, on the right) are hidden from attention. A function is given
         `batch context width` and gives back the same shape; what follows in the model reads that.
 
         Raises:
@@ -105,14 +113,15 @@ class LanguageModel:
         """
         self._require(list(replace or ()))
         tokens = self._ids(ids)
-        counted = torch.as_tensor(keep, device=self.device)[:, :-1]
+        counted, mask = torch.as_tensor(keep, device=self.device)[:, :-1], self._mask(attended)
+        counted = counted if mask is None else counted & mask[:, 1:]
         if not counted.any():
             raise ValueError("expected a position kept that has a next token, got none. Keep more positions.")
         touches = [
             touch for hookpoint, function in (replace or {}).items() for touch in _splice(hookpoint, function)
         ]
         with torch.inference_mode():
-            logits = self._backend.logits(tokens, touches).to(self.device)
+            logits = self._backend.logits(tokens, touches, mask).to(self.device)
             losses = torch.nn.functional.cross_entropy(
                 logits[:, :-1][counted].float(), tokens[:, 1:][counted], reduction="none"
             )
@@ -120,6 +129,9 @@ class LanguageModel:
 
     def _ids(self, ids: Tensor | np.ndarray) -> Tensor:
         return torch.as_tensor(ids, dtype=torch.int64, device=self.device)
+
+    def _mask(self, attended: Tensor | np.ndarray | None) -> Tensor | None:
+        return None if attended is None else torch.as_tensor(attended, device=self.device)
 
     def _require(self, hookpoints: Sequence[Hookpoint]) -> None:
         deep = [str(each) for each in hookpoints if each.layer >= self.n_layers]

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from saeuniv.hookpoints import Hookpoint
@@ -29,9 +29,20 @@ class Backend(ABC):
 
     @abstractmethod
     def logits(
-        self, ids: Int[Tensor, "batch context"], touches: Sequence[tuple[Hookpoint, Touch]]
+        self,
+        ids: Int[Tensor, "batch context"],
+        touches: Sequence[tuple[Hookpoint, Touch]],
+        attended: Bool[Tensor, "batch context"] | None = None,
     ) -> Float[Tensor, "batch context vocabulary"]:
-        """One forward pass; activations are shown in the order in which they are computed."""
+        """One forward pass; activations are shown in the order in which they are computed.
+
+        `attended` is given to the model as its attention mask; None: all positions.
+        """
+
+
+def attention_mask(attended: Bool[Tensor, "batch context"] | None) -> dict[str, Tensor]:
+    """The argument of a model's forward pass, which models without attention do not have."""
+    return {} if attended is None else {"attention_mask": attended.long()}
 
 
 class ModuleHooks(Backend):
@@ -51,14 +62,17 @@ class ModuleHooks(Backend):
         return False
 
     def logits(
-        self, ids: Int[Tensor, "batch context"], touches: Sequence[tuple[Hookpoint, Touch]]
+        self,
+        ids: Int[Tensor, "batch context"],
+        touches: Sequence[tuple[Hookpoint, Touch]],
+        attended: Bool[Tensor, "batch context"] | None = None,
     ) -> Float[Tensor, "batch context vocabulary"]:
         """One forward pass, without a cache of keys and values."""
         handles: list[Any] = []
         try:
             for hookpoint, touch in touches:
                 handles.append(self._attached(hookpoint, touch))
-            return self.model(ids, use_cache=False).logits
+            return self.model(ids, use_cache=False, **attention_mask(attended)).logits
         finally:
             for handle in handles:
                 handle.remove()

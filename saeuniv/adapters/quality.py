@@ -38,13 +38,15 @@ def encode_rows(
     dictionaries: Mapping[Hookpoint, Dictionary],
     ids: Int[np.ndarray, "sequences context"],
     keep: Bool[np.ndarray, "sequences context"],
+    attended: Bool[np.ndarray, "sequences context"] | None = None,
     *,
     bound: float,
     batch_sequences: int,
 ) -> dict[Hookpoint, Encoded]:
     """The latents of the kept positions at every hookpoint, from one forward pass a batch.
 
-    Rows whose norm at `norm_hookpoint` is above `bound` are those of high norm. Memory is that of a batch
+    Rows whose norm at `norm_hookpoint` is above `bound` are those of high norm. `attended`: the positions
+    that are not hidden from attention (padding is), here and below; None: all. Memory is that of a batch
     and of the latents themselves.
     """
     reference = norm_hookpoint(model)
@@ -53,7 +55,8 @@ def encode_rows(
     high: list[Tensor] = []
 
     def encoded(batch: slice) -> tuple[Tensor, dict[Hookpoint, _EncodedBatch]]:
-        activations = model.activations(ids[batch], list({*dictionaries, reference}))
+        shown = _part(attended, batch)
+        activations = model.activations(ids[batch], list({*dictionaries, reference}), attended=shown)
         is_high = _norms(activations[reference], keep[batch]) > bound
         rows = {hookpoint: activations[hookpoint][keep[batch]] for hookpoint in dictionaries}
         return is_high, {each: _encoded(dictionaries[each], x, is_high) for each, x in rows.items()}
@@ -74,12 +77,14 @@ def row_norms(
     model: LanguageModel,
     ids: Int[np.ndarray, "sequences context"],
     keep: Bool[np.ndarray, "sequences context"],
+    attended: Bool[np.ndarray, "sequences context"] | None = None,
 ) -> Float[np.ndarray, " rows"]:
     """The norm of the residual stream at `norm_hookpoint` on the kept positions."""
     reference = norm_hookpoint(model)
 
     def norms(batch: slice) -> Float[Tensor, " rows"]:
-        return _norms(model.activations(ids[batch], [reference])[reference], keep[batch])
+        shown = _part(attended, batch)
+        return _norms(model.activations(ids[batch], [reference], attended=shown)[reference], keep[batch])
 
     return torch.cat([*model.batches.of(len(ids), _BATCH_SEQUENCES, norms)]).cpu().numpy()
 
@@ -97,20 +102,21 @@ def splicing_losses(
     dictionaries: Mapping[Hookpoint, Dictionary],
     ids: Int[np.ndarray, "sequences context"],
     keep: Bool[np.ndarray, "sequences context"],
+    attended: Bool[np.ndarray, "sequences context"] | None = None,
 ) -> dict[Hookpoint, dict[str, float]]:
     """Mean next-token loss in nats: clean, with each reconstruction spliced in, with the mean in its place.
 
-    Kept positions alone are replaced and counted. Costs two forward passes a dictionary, and two more. From
-    these follows the loss recovered, (ablated - spliced) / (ablated - clean).
+    Kept positions alone are replaced, and counted where a token of text follows. Costs two forward passes a
+    dictionary, and two more. From these follows the loss recovered, (ablated - spliced) / (ablated - clean).
     """
-    means = _means(model, list(dictionaries), ids, keep)
-    clean = _loss(model, ids, keep)
+    means = _means(model, list(dictionaries), ids, keep, attended)
+    clean = _loss(model, ids, keep, attended)
     found: dict[Hookpoint, dict[str, float]] = {}
     for hookpoint, dictionary in dictionaries.items():
         found[hookpoint] = {
             "clean": clean,
-            "spliced": _loss(model, ids, keep, hookpoint, dictionary),
-            "ablated": _loss(model, ids, keep, hookpoint, means[hookpoint]),
+            "spliced": _loss(model, ids, keep, attended, hookpoint, dictionary),
+            "ablated": _loss(model, ids, keep, attended, hookpoint, means[hookpoint]),
         }
     return found
 
@@ -119,9 +125,12 @@ def _loss(
     model: LanguageModel,
     ids: Int[np.ndarray, "sequences context"],
     keep: Bool[np.ndarray, "sequences context"],
+    attended: Bool[np.ndarray, "sequences context"] | None,
     hookpoint: Hookpoint | None = None,
     instead: Dictionary | Tensor | None = None,
 ) -> float:
+    counted = keep[:, :-1] if attended is None else keep[:, :-1] & attended[:, 1:]
+
     def summed(batch: slice) -> float:
         kept = torch.from_numpy(keep[batch])
 
@@ -132,15 +141,16 @@ def _loss(
             x[chosen] = made.to(x)
             return x
 
-        n = int(keep[batch][:, :-1].sum())
+        n = int(counted[batch].sum())
         if not n:
             return 0.0
         replace = {hookpoint: replaced} if hookpoint is not None else None
-        return model.mean_loss(ids[batch], keep[batch], replace=replace) * n
+        shown = _part(attended, batch)
+        return model.mean_loss(ids[batch], keep[batch], attended=shown, replace=replace) * n
 
     a_sequence = 4 * ids.shape[1] * model.n_vocabulary
     size = min(_BATCH_SEQUENCES, max(1, _LOGITS_BYTES // a_sequence))
-    return sum(model.batches.of(len(ids), size, summed)) / max(int(keep[:, :-1].sum()), 1)
+    return sum(model.batches.of(len(ids), size, summed)) / max(int(counted.sum()), 1)
 
 
 def _means(
@@ -148,14 +158,22 @@ def _means(
     hookpoints: list[Hookpoint],
     ids: Int[np.ndarray, "sequences context"],
     keep: Bool[np.ndarray, "sequences context"],
+    attended: Bool[np.ndarray, "sequences context"] | None,
 ) -> dict[Hookpoint, Float[Tensor, " d_in"]]:
     def sums(batch: slice) -> list[Tensor]:
-        return [x[keep[batch]].double().sum(0) for x in model.activations(ids[batch], hookpoints).values()]
+        found = model.activations(ids[batch], hookpoints, attended=_part(attended, batch))
+        return [x[keep[batch]].double().sum(0) for x in found.values()]
 
     batches = [*model.batches.of(len(ids), _BATCH_SEQUENCES, sums)]
     totals = [torch.stack(each).sum(0) for each in zip(*batches, strict=True)]
     n = max(int(keep.sum()), 1)
     return {hookpoint: total / n for hookpoint, total in zip(hookpoints, totals, strict=True)}
+
+
+def _part(
+    attended: Bool[np.ndarray, "sequences context"] | None, batch: slice
+) -> Bool[np.ndarray, "batch context"] | None:
+    return None if attended is None else attended[batch]
 
 
 _EncodedBatch = tuple[EncodedRows, FvuSums, FvuSums]

@@ -1,4 +1,4 @@
-"""Encoded documents cut into sequences: of one document each, or packed one after another."""
+"""Encoded documents cut into sequences: of one document each, packed one after another, or truncated."""
 
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -26,6 +26,10 @@ class Sequences(NamedTuple):
     documents: Int[np.ndarray, " sequences"]
     """The document of each sequence, non-decreasing."""
 
+    lengths: Int[np.ndarray, " sequences"]
+    """Tokens there were for each: fewer than it has where padding follows them (on the right), more where
+    a truncated document goes on behind it."""
+
 
 def separate(pieces: Iterable[Piece], *, body: int, cap: int) -> tuple[Sequences, int]:
     """The first whole sequences of each piece, at most `cap`, and the tokens of the longest piece."""
@@ -39,8 +43,28 @@ def separate(pieces: Iterable[Piece], *, body: int, cap: int) -> tuple[Sequences
             documents = np.full(n_sequences, number, dtype=np.int32)
             owners = np.broadcast_to(documents[:, None], shape)
             ids, spoken = piece.ids[:used].reshape(shape), piece.spoken[:used].reshape(shape)
-            blocks.append(Sequences(ids, spoken, owners, documents))
+            blocks.append(Sequences(ids, spoken, owners, documents, np.full(n_sequences, body)))
     return _stacked(blocks, body), longest
+
+
+def truncated(pieces: Iterable[Piece], *, body: int, padding: int) -> tuple[Sequences, int]:
+    """The first `body` tokens of each piece, shorter ones filled up with `padding`; and the tokens in all.
+
+    Padding is nobody's speech. A piece without a token gives no sequence: there is nothing to read.
+    """
+    blocks: list[Sequences] = []
+    total = 0
+    for number, piece in enumerate(pieces):
+        if not len(piece.ids):
+            continue
+        total += len(piece.ids)
+        ids, spoken = np.full((1, body), padding, dtype=np.int32), np.zeros((1, body), dtype=bool)
+        n_read = min(len(piece.ids), body)
+        ids[0, :n_read], spoken[0, :n_read] = piece.ids[:n_read], piece.spoken[:n_read]
+        documents = np.full(1, number, dtype=np.int32)
+        owners = np.broadcast_to(documents[:, None], ids.shape)
+        blocks.append(Sequences(ids, spoken, owners, documents, np.full(1, len(piece.ids))))
+    return _stacked(blocks, body), total
 
 
 def concatenated(pieces: Iterable[Piece], *, body: int, cap: int, end: int) -> tuple[Sequences, int]:
@@ -77,7 +101,8 @@ def _cut(rest: list[tuple[Piece, int]], body: int) -> tuple[Sequences, list[tupl
     shape, used = (n_sequences, body), n_sequences * body
     owned = owners[:used].reshape(shape)
     documents = np.array([_most(row) for row in owned], dtype=np.int32)
-    block = Sequences(ids[:used].reshape(shape), spoken[:used].reshape(shape), owned, documents)
+    full = np.full(n_sequences, body)
+    block = Sequences(ids[:used].reshape(shape), spoken[:used].reshape(shape), owned, documents, full)
     left = [
         (Piece(ids[used:][owners[used:] == number], spoken[used:][owners[used:] == number]), int(number))
         for number in np.unique(owners[used:])
@@ -93,9 +118,9 @@ def _most(owners: Int[np.ndarray, " body"]) -> int:
 def _stacked(blocks: list[Sequences], body: int) -> Sequences:
     if not blocks:
         none = np.zeros((0, body), dtype=np.int32)
-        return Sequences(none, none.astype(bool), none, none[:, 0])
-    ids, spoken, owners, documents = (np.concatenate(each) for each in zip(*blocks, strict=True))
-    return Sequences(ids, spoken, owners, documents)
+        no_sequence = np.zeros(0, dtype=np.int32)
+        return Sequences(none, none.astype(bool), none, no_sequence, no_sequence)
+    return Sequences(*(np.concatenate(each) for each in zip(*blocks, strict=True)))
 
 
 def with_bos(sequences: Sequences, bos: int | None) -> Sequences:
@@ -109,4 +134,5 @@ def with_bos(sequences: Sequences, bos: int | None) -> Sequences:
         np.hstack([np.zeros((n_sequences, 1), dtype=bool), sequences.spoken]),
         np.hstack([sequences.documents[:, None], sequences.owners]),
         sequences.documents,
+        sequences.lengths + 1,
     )

@@ -68,9 +68,9 @@ def _too_short(data: FileData, files: list[TextFile], sizes: list[int]) -> list[
     # Templates add to what is said.
     if data.messages_key is not None:
         return []
-    is_packed = data.packing is Packing.concatenated
-    longest = sum(sizes) if is_packed else longest
-    if longest < data.context_length:
+    longest = longest if data.packing is Packing.document else sum(sizes)
+    # Padding that is kept makes rows of any text.
+    if longest < data.context_length and data.mask_padding:
         unit = data.document.value if all(file.is_plain for file in files) else "record"
         remedy = "choose data.document=file, " if data.document is Documents.line else ""
         return [
@@ -84,7 +84,7 @@ def _too_short(data: FileData, files: list[TextFile], sizes: list[int]) -> list[
 
 def _too_few(data: TextData, files: list[TextFile], sizes: list[int]) -> list[str]:
     """Whether fewer than two documents can be held out that fill a sequence."""
-    least = 1 if data.packing is Packing.concatenated else data.context_length
+    least = data.context_length if data.packing is Packing.document else 1
     n_held_out = max(round(data.held_out * len(sizes)), 1)
     most = min(n_held_out, sum(size >= least for size in sizes))
     # A wrong fraction or limit is told by the rules of the configuration.

@@ -101,6 +101,16 @@ def special_ids(tokenizer: Tokenizer) -> Int[np.ndarray, " special"]:
     return np.array(sorted(marked | {int(each) for each in tokenizer.all_special_ids}), dtype=np.int64)
 
 
+def padding_id(tokenizer: Tokenizer) -> int:
+    """The id that short sequences are filled up with: the padding token, else the end-of-text token.
+
+    Raises:
+        ValueError: the tokenizer has neither.
+    """
+    known = getattr(tokenizer, "pad_token_id", None)
+    return eos_id(tokenizer) if known is None else int(known)
+
+
 def eos_id(tokenizer: Tokenizer) -> int:
     """The end-of-text id.
 

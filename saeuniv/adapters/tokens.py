@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -10,8 +11,17 @@ from jaxtyping import Bool, Int
 
 from saeuniv.adapters.chat import Render, Rendered, all_rendered, as_written
 from saeuniv.adapters.documents import Document
-from saeuniv.adapters.sequences import Piece, Sequences, concatenated, separate, with_bos
-from saeuniv.adapters.tokenization import Encoded, Tokenizer, bos_id, encoded, eos_id, special_ids, token_ids
+from saeuniv.adapters.sequences import Piece, Sequences, concatenated, separate, truncated, with_bos
+from saeuniv.adapters.tokenization import (
+    Encoded,
+    Tokenizer,
+    bos_id,
+    encoded,
+    eos_id,
+    padding_id,
+    special_ids,
+    token_ids,
+)
 from saeuniv.config import Bos, Data, FileData, Packing
 
 
@@ -26,6 +36,7 @@ class TokenRules:
     packing: Packing = Packing.document
     mask_special: bool = True
     roles: frozenset[str] = frozenset()
+    mask_padding: bool = True
 
     @classmethod
     def of(cls, data: Data) -> "TokenRules":
@@ -38,6 +49,7 @@ class TokenRules:
             packing=data.packing,
             mask_special=data.mask_special,
             roles=frozenset(data.roles) if isinstance(data, FileData) else frozenset(),
+            mask_padding=data.mask_padding,
         )
 
 
@@ -60,8 +72,15 @@ class TokenSet(NamedTuple):
     """Where each of them is from, empty where the text does not say."""
 
     masked: Mapping[str, int]
-    """Positions that are no rows, by the reason that came first: first_positions, special, other_document,
-    chat_role. Together with the rows they are all positions."""
+    """Positions that are no rows, by the reason that came first: padding, first_positions, special,
+    other_document, chat_role. Together with the rows they are all positions."""
+
+    lengths: Int[np.ndarray, " sequences"] | None = None
+    """Positions of each sequence before its padding (int32); None with packings that have none."""
+
+    truncated: Mapping[str, int] = MappingProxyType({})
+    """Of truncated documents: `documents_truncated`, `documents_padded`, `tokens_beyond` the sequences, and
+    `padding_kept`, padded positions that are rows."""
 
 
 def token_set(
@@ -91,6 +110,7 @@ def token_set(
         keep, masked = _rows(sequences, rules, special_ids(tokenizer))
     numbers, index = np.unique(sequences.documents, return_inverse=True)
     chosen = [read[number][0] for number in numbers]
+    pads = rules.packing is Packing.truncated
     return TokenSet(
         sequences.ids,
         keep,
@@ -98,6 +118,8 @@ def token_set(
         tuple(each.name for each in chosen),
         tuple(each.domain for each in chosen),
         masked,
+        np.minimum(sequences.lengths, rules.context_length).astype(np.int32) if pads else None,
+        _truncated(sequences, keep) if pads else {},
     )
 
 
@@ -134,6 +156,9 @@ def _filled(texts: Sequence[Rendered], tokenizer: Tokenizer, rules: TokenRules, 
     if rules.packing is Packing.concatenated:
         sequences, n_tokens = concatenated(pieces, body=body, cap=cap, end=eos_id(tokenizer))
         expected, got = "at least one sequence", f"{n_tokens} tokens in all"
+    elif rules.packing is Packing.truncated:
+        sequences, n_tokens = truncated(pieces, body=body, padding=padding_id(tokenizer))
+        expected, got = "at least one token", f"{n_tokens} tokens in all"
     else:
         sequences, n_tokens = separate(pieces, body=body, cap=cap)
         expected, got = "a document of at least one sequence", f"at most {n_tokens} tokens"
@@ -148,21 +173,42 @@ def _filled(texts: Sequence[Rendered], tokenizer: Tokenizer, rules: TokenRules, 
 def _rows(
     sequences: Sequences, rules: TokenRules, special: Int[np.ndarray, " special"]
 ) -> tuple[Bool[np.ndarray, "sequences context"], dict[str, int]]:
-    """The positions that are rows, and how many are not, each counted under its first reason."""
-    first = np.broadcast_to(np.arange(sequences.ids.shape[1]) < rules.skip_first, sequences.ids.shape)
-    reasons = {"first_positions": first}
+    """The positions that are rows, and how many are not, each counted under its first reason.
+
+    Padding that is kept is left out for its position alone: neither for its token nor as nobody's speech.
+    """
+    padding = _padding(sequences)
+    reasons = {"padding": padding} if rules.packing is Packing.truncated and rules.mask_padding else {}
+    first = np.arange(sequences.ids.shape[1]) < rules.skip_first
+    reasons["first_positions"] = np.broadcast_to(first, sequences.ids.shape)
     if rules.mask_special:
-        reasons["special"] = np.isin(sequences.ids, special)
+        reasons["special"] = np.isin(sequences.ids, special) & ~padding
     if rules.packing is Packing.concatenated:
         reasons["other_document"] = sequences.owners != sequences.documents[:, None]
     if rules.roles:
-        reasons["chat_role"] = ~sequences.spoken
+        reasons["chat_role"] = ~sequences.spoken & ~padding
     keep = np.ones(sequences.ids.shape, dtype=bool)
     masked: dict[str, int] = {}
     for reason, where in reasons.items():
         masked[reason] = int((keep & where).sum())
         keep &= ~where
     return keep, masked
+
+
+def _padding(sequences: Sequences) -> Bool[np.ndarray, "sequences context"]:
+    return np.arange(sequences.ids.shape[1]) >= sequences.lengths[:, None]
+
+
+def _truncated(sequences: Sequences, keep: Bool[np.ndarray, "sequences context"]) -> dict[str, int]:
+    """What became of documents that were longer or shorter than a sequence; each has one."""
+    beyond = np.maximum(sequences.lengths - sequences.ids.shape[1], 0)
+    padding = _padding(sequences)
+    return {
+        "documents_truncated": int((beyond > 0).sum()),
+        "documents_padded": int(padding.any(1).sum()),
+        "tokens_beyond": int(beyond.sum()),
+        "padding_kept": int((padding & keep).sum()),
+    }
 
 
 def _check_roles(texts: Sequence[Rendered], roles: frozenset[str]) -> None:

@@ -12,7 +12,7 @@ from saeuniv.config.models import TinyModel
 from saeuniv.config.resources import Device
 from saeuniv.config.settings import Config
 from saeuniv.config.sources import reading_rules
-from saeuniv.config.text import ChatTemplate, Data, FileData, HubData
+from saeuniv.config.text import ChatTemplate, Data, FileData, HubData, Packing
 from saeuniv.config.trained import TrainedSae, training_rules
 
 
@@ -58,8 +58,11 @@ def _settings(config: Config) -> Iterator[Rule]:
     yield "data.held_out", d.held_out, 0 < d.held_out <= 1, fraction
     cap = d.max_sequences_per_document
     yield "data.max_sequences_per_document", cap, cap > 0, "a positive number"
-    skip_expected = "2 (trigrams look back two tokens) or more, and less than data.context_length"
-    yield "data.skip_first", d.skip_first, 2 <= d.skip_first < d.context_length, skip_expected
+    skip_expected = "0 or more, and less than data.context_length"
+    yield "data.skip_first", d.skip_first, 0 <= d.skip_first < d.context_length, skip_expected
+    may_pad = d.packing is Packing.truncated
+    pad_expected = "true, or data.packing=truncated beside it (other packings have no padding)"
+    yield "data.mask_padding", d.mask_padding, d.mask_padding or may_pad, pad_expected
     try:
         parse_count(d.n_tokens)
     except ConfigError:

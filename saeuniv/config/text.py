@@ -36,6 +36,9 @@ class Packing(Enum):
     concatenated = "concatenated"
     """Documents follow one another, joined by the end-of-text token."""
 
+    truncated = "truncated"
+    """One sequence a document, its first tokens; a shorter document is filled up with padding."""
+
 
 class ChatTemplate(Enum):
     """Whose template writes conversations as text."""
@@ -69,7 +72,8 @@ class Data:
 
     packing: Packing = Packing.document
     """document: a sequence never spans two documents. concatenated: it may, and only what it has of one
-    of them, the one that has most of it, is compared on."""
+    of them, the one that has most of it, is compared on. truncated: one sequence a document, its first
+    tokens, with padding behind a shorter one."""
 
     bos: Bos = Bos.auto
     """Whether each sequence (never its middle) begins with BOS: auto, always, never."""
@@ -81,10 +85,13 @@ class Data:
     """Cap that keeps one long document from dominating the held-out text."""
 
     skip_first: int = 4
-    """Positions dropped at the start of each sequence (attention sinks of huge norm)."""
+    """Positions dropped at the start of each sequence (attention sinks of huge norm); 0 drops none."""
 
     mask_special: bool = True
     """Leave out positions of special tokens: BOS, end of text, padding, those of chat templates."""
+
+    mask_padding: bool = True
+    """Leave out padding (data.packing=truncated alone has some); false: compare on it like on any token."""
 
     mask_high_norm: bool = True
     """Compare on no token whose residual norm in the middle of either model is above 10 times the median."""

@@ -76,9 +76,15 @@ class Text:
         self._pieces: dict[tuple[int, Window], tuple[str, ...]] = {}
 
     def around(self, row: int, window: Window) -> tuple[slice, Int[np.ndarray, " tokens"]]:
-        """The positions around a row within its sequence, and the row at each of them, -1 where none is."""
+        """The positions around a row within its sequence, and the row at each of them, -1 where none is.
+
+        Padding is shown around rows of padding only.
+        """
         position = int(self._position[row])
         end = min(position + window.after + 1, self.held_out.ids.shape[1])
+        if self.held_out.lengths is not None:
+            length = int(self.held_out.lengths[self._sequence[row]])
+            end = min(end, length) if position < length else end
         place = slice(max(position - window.before, 0), end)
         return place, self._row[self._sequence[row], place]
 

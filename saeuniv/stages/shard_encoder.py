@@ -3,10 +3,8 @@
 import logging
 import time
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Int
 
 from saeuniv.config import LatentKind
 from saeuniv.hookpoints import Hookpoint
@@ -62,28 +60,26 @@ class ShardEncoder:
         # Half of all pre-activations are positive: a layer of them in memory is enough.
         self._is_dense = any(each.sae.latent_kind is LatentKind.pre_acts for each in used)
         step = max(len(held_out.ids) // _CHECKED_SEQUENCES, 1)
-        self._checked = _Sequences(
-            *(each[::step][:_CHECKED_SEQUENCES] for each in (held_out.ids, held_out.keep))
-        )
+        self._checked = held_out.part(slice(None, _CHECKED_SEQUENCES * step, step))
         if not any(each.sae.hidden_state_off_by_one for each in used):
             self._check(min(each.sae.max_fvu for each in used), model.label)
-        norms = row_norms(self._model, self._checked.ids, self._checked.keep)
+        norms = row_norms(self._model, *self._checked.read)
         self._bound = HIGH_NORM * float(np.median(norms))
 
     def encode(self, held_out: HeldOut, cut: slice, missing: Sequence[Place], *, shard: int) -> None:
         """Encode these sequences and publish them as the shard of this number."""
-        sequences = _Sequences(held_out.ids[cut], held_out.keep[cut])
+        sequences = held_out.part(cut)
         for some in [[each] for each in missing] if self._is_dense else [missing]:
             self._encode(sequences, some, shard)
 
     def _check(self, max_fvu: float, label: str) -> None:
         from saeuniv.adapters.dictionary import check_fvu
 
-        ids, keep = self._checked
-        for warning in check_fvu(self._model, self._dictionaries, ids, keep, max_fvu=max_fvu, label=label):
+        read = self._checked.read
+        for warning in check_fvu(self._model, self._dictionaries, *read, max_fvu=max_fvu, label=label):
             _log.warning(warning)
 
-    def _encode(self, sequences: "_Sequences", missing: Sequence[Place], shard: int) -> None:
+    def _encode(self, sequences: HeldOut, missing: Sequence[Place], shard: int) -> None:
         from saeuniv.adapters.quality import encode_rows, splicing_losses
 
         started = time.monotonic()
@@ -91,22 +87,16 @@ class ShardEncoder:
         encoded = encode_rows(
             self._model,
             wanted,
-            sequences.ids,
-            sequences.keep,
+            *sequences.read,
             bound=self._bound,
             batch_sequences=self._batch_sequences,
         )
         # Of the model on the whole token set: kept with the first shard.
-        looked_at = _Sequences(*(each[:_SPLICED_SEQUENCES] for each in self._checked))
-        losses = splicing_losses(self._model, wanted, *looked_at) if shard == 0 else {}
+        looked_at = self._checked.part(slice(_SPLICED_SEQUENCES))
+        losses = splicing_losses(self._model, wanted, *looked_at.read) if shard == 0 else {}
         share = (time.monotonic() - started) / len(missing)
         for hookpoint, output in missing:
             each = encoded[hookpoint]
             quality = ShardQuality(each.fit, each.fit_high_norm, each.high_norm, losses.get(hookpoint))
             with self._store.publish(output, seconds=share) as folder:
                 save_shard(folder, each.parts, quality, wanted[hookpoint].width)
-
-
-class _Sequences(NamedTuple):
-    ids: Int[np.ndarray, "sequences context"]
-    keep: Bool[np.ndarray, "sequences context"]

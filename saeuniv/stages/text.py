@@ -1,7 +1,7 @@
 """Text to token sets, in one task: text is read once for what is compared on and what is trained on."""
 
 import logging
-from collections.abc import Collection, Hashable
+from collections.abc import Collection, Hashable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -93,6 +93,8 @@ class MakeTokens(Task):
 
         tokens = token_set(corpus.held_out, tokenizer, TokenRules.of(self.data), render)
         arrays = {"ids": tokens.ids, "keep": tokens.keep, "documents": tokens.documents}
+        if tokens.lengths is not None:
+            arrays["lengths"] = tokens.lengths
         about: dict[str, object] = {
             "sha256": corpus.sha256,
             "documents": list(tokens.names),
@@ -101,15 +103,22 @@ class MakeTokens(Task):
             "rows": int(tokens.keep.sum()),
             "masked": dict(tokens.masked),
         }
+        if tokens.truncated:
+            about["truncated"] = dict(tokens.truncated)
         publish_tokens(self.store, output, arrays, about)
         _log.info(
-            "tokens: %d sequences from %d of %d held-out documents, %d rows; masked: %s",
+            "tokens: %d sequences from %d of %d held-out documents, %d rows; masked: %s%s",
             len(tokens.ids),
             len(tokens.names),
             len(corpus.held_out),
             tokens.keep.sum(),
-            ", ".join(f"{reason} {number}" for reason, number in tokens.masked.items() if number) or "none",
+            _counted(tokens.masked) or "none",
+            f"; {_counted(tokens.truncated)}" if tokens.truncated else "",
         )
+
+
+def _counted(numbers: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} {number}" for name, number in numbers.items() if number)
 
 
 def named_tokenizer(name: str, revision: str | None, data: Data) -> Any:

@@ -42,6 +42,27 @@ class HeldOut(NamedTuple):
     documents: Int[np.ndarray, " sequences"]
     """Document of each sequence, non-decreasing, in the order of the documents' hash."""
 
+    lengths: Int[np.ndarray, " sequences"] | None = None
+    """Positions of each sequence before its padding, which the model attends to nowhere; None: no padding
+    but what stands behind the last row (aligned tokens), and nothing is hidden."""
+
+    def part(self, sequences: slice) -> "HeldOut":
+        """Some of the sequences."""
+        lengths = None if self.lengths is None else self.lengths[sequences]
+        return HeldOut(self.ids[sequences], self.keep[sequences], self.documents[sequences], lengths)
+
+    @property
+    def attended(self) -> Bool[np.ndarray, "sequences context"] | None:
+        """The positions that the model attends to; None: all."""
+        if self.lengths is None:
+            return None
+        return np.arange(self.ids.shape[1]) < self.lengths[:, None]
+
+    @property
+    def read(self) -> tuple[Int[np.ndarray, "_ _"], Bool[np.ndarray, "_ _"], Bool[np.ndarray, "_ _"] | None]:
+        """The ids, the positions that are rows and those that are attended to: what a model is given."""
+        return self.ids, self.keep, self.attended
+
     @property
     def rows_per_sequence(self) -> Int[np.ndarray, " sequences"]:
         """Kept positions of each sequence."""
@@ -55,23 +76,19 @@ class HeldOut(NamedTuple):
     def groups(self) -> dict[str, Int[np.ndarray, " rows"]]:
         """Labels of rows: the current token, the last two, the last three, and token and position.
 
-        Groups may look back at positions that are no rows.
-
-        Raises:
-            ValueError: a row among the first two positions, which have no two tokens before them.
+        Groups may look back at positions that are no rows. At the start of a sequence, where fewer tokens
+        come before, that there is none is told apart from every token.
         """
-        if self.keep[:, :2].any():
-            raise ValueError(
-                "expected rows from the third position on (data.skip_first of 2 or more), as trigrams look "
-                "back two tokens, got rows among the first two."
-            )
-        ids = self.ids.astype(np.int64)
-        n_ids = int(ids.max()) + 1
+        nothing = int(self.ids.max()) + 1
+        n_ids = nothing + 1
+        ids = np.pad(self.ids.astype(np.int64), ((0, 0), (2, 0)), constant_values=nothing)
         sequence, position = np.nonzero(self.keep)
-        current, previous, before = (ids[sequence, position - back] for back in (0, 1, 2))
+        current, previous, before = (ids[sequence, position + 2 - back] for back in (0, 1, 2))
         bigram = _compact(previous * n_ids + current)
+        # How much padding follows the longest document must change no label.
         first = int(position.min())
-        eighth = (position - first) * _POSITION_BUCKETS // (ids.shape[1] - first)
+        end = self.keep.shape[1] if self.lengths is None else int(position.max()) + 1
+        eighth = (position - first) * _POSITION_BUCKETS // (end - first)
         return {
             "token": current,
             "token_bigram": bigram,
@@ -126,7 +143,8 @@ def domain_counts(
 def read_held_out(store: Store, tokens: Artifact) -> HeldOut:
     """The sequences of a token set, verified."""
     arrays = load_file(store.open(tokens) / _TENSORS)
-    return HeldOut(arrays["ids"], arrays["keep"], arrays["documents"].astype(np.int64))
+    documents = arrays["documents"].astype(np.int64)
+    return HeldOut(arrays["ids"], arrays["keep"], documents, arrays.get("lengths"))
 
 
 def read_documents(store: Store, tokens: Artifact) -> tuple[NamedDocument, ...]:

@@ -14,7 +14,13 @@ from saeuniv.store import Artifact, Kind, artifact
 # What changes documents, and what changes sequences and rows; keys hold those that are not as usual, so
 # that an option that is added changes no key.
 _READING = ("text_key", "domain_key", "document_starts", "messages_key", "max_documents")
-_SEQUENCES = {"bos": Bos.auto, "packing": Packing.document, "mask_special": True, "roles": []}
+_SEQUENCES = {
+    "bos": Bos.auto,
+    "packing": Packing.document,
+    "mask_special": True,
+    "mask_padding": True,
+    "roles": [],
+}
 
 
 class ResolvedText(NamedTuple):

@@ -55,20 +55,18 @@ def tokenizer_faults(cell: Cell, key_a: str, key_b: str) -> tuple[str, ...]:
 def _unaligned_options(cell: Cell) -> Iterator[str]:
     """What is asked of the text that tokens of two tokenizers cannot be given together."""
     data = cell.data
-    if not isinstance(data, FileData):
-        return
     for name, usual in (
         ("bos", Bos.auto),
         ("packing", Packing.document),
         ("chat_template", ChatTemplate.none),
     ):
-        if (chosen := getattr(data, name)) is not usual:
+        if (chosen := getattr(data, name, usual)) is not usual:
             yield (
                 f"data.{name}={chosen.value}: expected {usual.value} for models with different tokenizers, "
                 f"which read each its own tokens, got {chosen.value}. Leave it out, or choose models that "
                 f"share a tokenizer."
             )
-    if data.roles:
+    if isinstance(data, FileData) and data.roles:
         yield (
             f"data.roles={data.roles}: expected all roles for models with different tokenizers, got some. "
             f"Leave it out, or choose models that share a tokenizer."

@@ -261,3 +261,42 @@ def test_a_replacement_of_another_shape_is_refused(model_folders):
     expected = r"resid_post\[1\]: expected a function that keeps the shape \(2, 12, 16\), got \(2, 12, 8\)"
     with pytest.raises(ValueError, match=expected):
         _load(model_folders["gpt2"]).mean_loss(IDS, KEEP, replace={post: lambda x: x[..., :8]})
+
+
+LENGTHS = torch.tensor([12, 7])
+ATTENDED = torch.arange(12) < LENGTHS[:, None]
+
+
+@pytest.mark.parametrize(("architecture", "backend"), BOTH)
+def test_padding_is_hidden_from_attention_and_has_the_activations_hugging_face_gives_it(
+    model_folders, architecture, backend
+):
+    folder, post = model_folders[architecture], Hookpoint(HookpointKind.resid_post, 1)
+    model = _load(folder, backend)
+    got = model.activations(IDS, [post], attended=ATTENDED)[post]
+    # Bitwise: no token depends on what it is padded with.
+    others = torch.where(ATTENDED, IDS, 5)
+    assert torch.equal(
+        model.activations(others, [post], attended=ATTENDED.numpy())[post][ATTENDED], got[ATTENDED]
+    )
+    # Nor on that there is padding: the same sequence alone.
+    alone = model.activations(IDS[1:, :7], [post])[post]
+    scale = max(alone.abs().max().item(), 1.0)
+    assert (got[1, :7] - alone[0]).abs().max() <= 1e-5 * scale
+    with torch.inference_mode():
+        hugging_face = load_hf_model(str(folder), attention="eager")
+        stream = hugging_face(IDS, attention_mask=ATTENDED.long(), output_hidden_states=True).hidden_states
+    assert (got - stream[2]).abs().max() <= 1e-5 * scale
+    # Padding that attended to padding would have others.
+    shown = model.activations(IDS, [post])[post]
+    assert (shown[1, 7:] - got[1, 7:]).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("backend", [ModelBackend.bridge, ModelBackend.hf])
+def test_padding_is_no_token_to_predict(model_folders, backend):
+    model = _load(model_folders["gpt_neox"], backend)
+    alone = [model.mean_loss(IDS[n : n + 1, :length], KEEP[:1, :length]) for n, length in enumerate(LENGTHS)]
+    n_predicted = LENGTHS - 1
+    expected = sum(loss * int(n) for loss, n in zip(alone, n_predicted, strict=True)) / int(n_predicted.sum())
+    assert abs(model.mean_loss(IDS, KEEP, attended=ATTENDED) - expected) <= 1e-5
+    assert abs(model.mean_loss(IDS, KEEP) - expected) > 1e-3

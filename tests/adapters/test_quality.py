@@ -79,6 +79,38 @@ def test_splicing_a_perfect_reconstruction_changes_no_loss_and_the_mean_does(
     assert abs(perfect["ablated"] - perfect["clean"]) > 1e-3
 
 
+def test_what_sequences_are_padded_with_changes_no_number(model, dictionaries, monkeypatch):
+    """Bitwise: latents, fit, norms and losses of the tokens before it."""
+    attended = np.arange(12) < np.array([12, 12, 9, 3, 12, 1, 7])[:, None]
+    keep = KEEP & attended
+    made = []
+    for padding in (0, 200):
+        ids = np.where(attended, IDS, padding).astype(np.int32)
+        norms = quality.row_norms(model, ids, keep, attended)
+        encoded = quality.encode_rows(
+            model, dictionaries, ids, keep, attended, bound=float(np.median(norms)), batch_sequences=3
+        )
+        losses = quality.splicing_losses(model, dictionaries, ids, keep, attended)
+        made.append((norms, encoded, losses))
+    (norms, encoded, losses), (norms_again, again, losses_again) = made
+    assert np.array_equal(norms, norms_again) and losses == losses_again
+    for place in PLACES:
+        for part, other in zip(encoded[place].parts, again[place].parts, strict=True):
+            assert all(np.array_equal(*each) for each in zip(part, other, strict=True))
+        assert encoded[place].fit.error == again[place].fit.error
+        assert encoded[place].fit.rows + encoded[place].fit_high_norm.rows == keep.sum()
+    # Whatever is read at once, each prediction of a token of text counts once; a sequence of one has none.
+    monkeypatch.setattr(model.batches, "limit", 1)
+    one_by_one = quality.splicing_losses(model, dictionaries, ids, keep, attended)
+    for place in PLACES:
+        assert one_by_one[place] == pytest.approx(losses[place], abs=1e-5)
+    # Where padding is no mask's business, the loss counts predictions of it.
+    assert (
+        quality.splicing_losses(model, dictionaries, ids, keep)[PLACES[0]]["clean"]
+        != losses[PLACES[0]]["clean"]
+    )
+
+
 def _loss_by_hand(folder, instead) -> float:
     """Cross-entropy of the kept positions by Hugging Face's own forward pass, one block's output replaced."""
     model = load_hf_model(str(folder))

@@ -5,10 +5,13 @@ import json
 import numpy as np
 import pytest
 
+from saeuniv.adapters.checkpoints import byte_tokenizer_json
+from saeuniv.adapters.token_pieces import TokenBytes
 from saeuniv.numerics.assignment import Matching
-from saeuniv.stages.contexts import Window, top_rows
+from saeuniv.stages.contexts import Text, Window, top_rows
 from saeuniv.stages.pair_details import PairDetails
 from saeuniv.stages.stored import stored_comparison
+from saeuniv.stages.tokens import HeldOut, NamedDocument
 from tests.stored_runs import FIRST_ROW, TokenSet, byte_tokens, make_stored_run
 
 CONTEXT = 10
@@ -153,6 +156,16 @@ def test_sides_with_tokens_of_their_own_show_their_own_tokens_at_common_rows(tmp
     np.testing.assert_equal(found[0].b, [np.nan, 5, np.nan, 4])
     np.testing.assert_equal(found[1].a, [0, 2, 0])
     np.testing.assert_equal(found[1].b, [0, 5, 4])
+
+
+def test_padding_is_shown_around_rows_of_padding_only():
+    ids = np.arange(8, dtype=np.int32)[None]
+    held_out = HeldOut(ids, np.ones((1, 8), bool), np.zeros(1, np.int64), np.array([5]))
+    named, token_bytes = (NamedDocument("x", ""),), TokenBytes(byte_tokenizer_json())
+    text = Text(held_out, named, token_bytes)
+    assert [text.around(row, Window(1, 2))[0] for row in (2, 4, 5)] == [slice(1, 5), slice(3, 5), slice(4, 8)]
+    unpadded = Text(held_out._replace(lengths=None), named, token_bytes)
+    assert unpadded.around(4, Window(1, 2))[0] == slice(3, 7)
 
 
 def test_a_tokenizer_that_is_nowhere_leaves_numbers_and_a_warning(tmp_path, make_row, caplog):

@@ -11,7 +11,9 @@ import pytest
 from saeuniv.adapters.chat import Template
 from saeuniv.adapters.hub_text import HubText, hub_text
 from saeuniv.adapters.language_model import load_tokenizer
-from saeuniv.config import ChatTemplate, FileData, HubData, TextData
+from saeuniv.config import Bos, ChatTemplate, FileData, HubData, Packing, TextData
+from saeuniv.numerics.rows import BLOCK_ROWS, make_halves, select_rows
+from saeuniv.stages.latents import shard_cuts
 from saeuniv.stages.serial import read_task, task_json
 from saeuniv.stages.text import TINY_TOKENIZER, MakeTokens
 from saeuniv.stages.tokens import (
@@ -75,9 +77,114 @@ def test_rows_are_the_kept_positions_in_reading_order() -> None:
     assert held_out.groups()["token"].tolist() == [2, 4, 9]
     assert held_out.row_documents.tolist() == [3, 3, 7]
     assert held_out.rows_per_sequence.tolist() == [2, 1]
-    keep[0, 1] = True
-    with pytest.raises(ValueError, match="from the third position on"):
-        held_out.groups()
+
+
+def test_at_the_start_of_a_sequence_nothing_comes_before_and_that_is_no_token():
+    ids = np.array([[0, 0, 0], [3, 0, 0], [0, 0, 3]], dtype=np.int32)
+    groups = _held_out(ids, np.arange(3), 0).groups()
+    before = [(None, *row[:2]) for row in ids.tolist()]
+    bigrams = [
+        pair for old, row in zip(before, ids.tolist(), strict=True) for pair in zip(old, row, strict=True)
+    ]
+    labels = groups["token_bigram"].tolist()
+    assert len(set(zip(labels, bigrams, strict=True))) == len(set(labels)) == len(set(bigrams)) == 5
+    # By hand: . . 0, . 0 0, 0 0 0; . . 3, . 3 0, 3 0 0; . . 0, . 0 0, 0 0 3.
+    assert len(set(groups["token_trigram"].tolist())) == 7
+
+
+@pytest.mark.parametrize("more", [1, 8])
+def test_padding_changes_nothing_of_the_rows(more: int):
+    """Bitwise: labels, documents, halves, cuts; of sequences of unequal length, and of full ones."""
+    generator = np.random.default_rng(0)
+    ids = generator.integers(0, 4, (40, 50)).astype(np.int32)
+    for lengths in (generator.integers(33, 51, 40), np.full(40, 50)):
+        lengths[0] = 50
+        keep = (np.arange(50) < lengths[:, None]) & (np.arange(50) >= 4)
+        whole = HeldOut(ids, keep, np.arange(40), lengths)
+        padded = HeldOut(
+            np.pad(ids, ((0, 0), (0, more)), constant_values=9),
+            np.pad(keep, ((0, 0), (0, more))),
+            np.arange(40),
+            lengths,
+        )
+        groups = [each.groups() for each in (whole, padded)]
+        for name in ("token", "token_bigram", "token_trigram", "token_x_position"):
+            assert np.array_equal(groups[0][name], groups[1][name]), name
+        assert shard_cuts(whole) == shard_cuts(padded)
+        none = np.zeros(keep.sum(), dtype=bool)
+        first, second = (
+            select_rows(each.keep, each.documents, none, n_rows=None) for each in (whole, padded)
+        )
+        assert np.array_equal(first.rows, second.rows) and first.positions == second.positions
+        assert first.positions == (BLOCK_ROWS if (lengths < 50).any() else 46)
+
+
+AS_PUBLISHED = {
+    "packing": Packing.truncated,
+    "mask_padding": False,
+    "skip_first": 0,
+    "mask_special": False,
+    "mask_high_norm": False,
+    "bos": Bos.never,
+    "held_out": 1.0,
+}
+
+
+def test_with_padding_kept_every_document_has_a_row_for_each_position(tmp_path, caplog):
+    """The published recipe: N documents, T positions, N x T rows, and shifts move whole documents."""
+    n_documents, context = 30, 60
+    records = [{"text": f"{n} " + "word " * int(1 + n * 40 / n_documents)} for n in range(50)]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(each) + "\n" for each in records))
+    data = TextData(path=str(tmp_path / "a.jsonl"), context_length=context, max_documents=n_documents)
+    task, (training, held_out) = _make(tmp_path, replace(data, **AS_PUBLISHED))
+    with caplog.at_level("INFO", logger="saeuniv"):
+        task.without({training.path})(lambda done, total: None)
+    tokens = read_held_out(task.store, held_out)
+    about = json.loads((task.store.folder(held_out) / "text.json").read_text())
+    assert tokens.keep.shape == (n_documents, context) and tokens.keep.all()
+    assert about["rows"] == n_documents * context and len(about["documents"]) == n_documents
+    counted = about["truncated"]
+    assert counted["padding_kept"] == int((context - tokens.lengths).sum()) > 0
+    assert counted["documents_padded"] == (tokens.lengths < context).sum()
+    assert 0 < counted["documents_truncated"] < n_documents - counted["documents_padded"] + 1
+    assert f"; documents_truncated {counted['documents_truncated']}, documents_padded" in caplog.text
+    attended = tokens.attended
+    assert attended is not None and attended.sum() == tokens.lengths.sum() < tokens.keep.sum()
+
+    none = np.zeros(n_documents * context, dtype=bool)
+    chosen = select_rows(tokens.keep, tokens.documents, none, n_rows=None)
+    assert (len(chosen.rows), chosen.positions, chosen.dropped) == (n_documents * context, context, 0)
+    halves = make_halves(tokens.row_documents[chosen.rows], tokens.groups(), positions=chosen.positions)
+    for half in halves:
+        assert half.rows_per_document.tolist() == [context] * (n_documents // 2)
+        assert half.longest_document == 1
+
+
+def test_with_padding_masked_documents_have_as_many_rows_as_tokens(tmp_path):
+    records = [{"text": f"{n:02} " + "word " * (20 + n)} for n in range(12)]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(each) + "\n" for each in records))
+    data = TextData(path=str(tmp_path / "a.jsonl"), context_length=140)
+    task, (training, held_out) = _make(tmp_path, replace(data, **{**AS_PUBLISHED, "mask_padding": True}))
+    task.without({training.path})(lambda done, total: None)
+    tokens = read_held_out(task.store, held_out)
+    assert tokens.rows_per_sequence.tolist() == tokens.lengths.tolist()
+    assert sorted(tokens.lengths.tolist()) == [min(103 + 5 * n, 140) for n in range(12)]
+    none = np.zeros(tokens.keep.sum(), dtype=bool)
+    chosen = select_rows(tokens.keep, tokens.documents, none, n_rows=None)
+    halves = make_halves(tokens.row_documents[chosen.rows], {}, positions=chosen.positions)
+    assert chosen.positions == BLOCK_ROWS
+    counts = np.concatenate([half.rows_per_document for half in halves])
+    assert sorted(counts.tolist()) == sorted((tokens.lengths // BLOCK_ROWS * BLOCK_ROWS).tolist())
+
+
+def test_a_part_of_a_token_set_is_read_as_the_whole_is():
+    ids = np.arange(24, dtype=np.int32).reshape(4, 6)
+    whole = HeldOut(ids, ids > 2, np.arange(4), np.array([6, 2, 6, 3]))
+    part = whole.part(slice(1, None, 2))
+    for mine, of_whole in zip(part.read, whole.read, strict=True):
+        assert np.array_equal(mine, of_whole[1::2])
+    assert part.attended is not None and part.attended.sum(1).tolist() == [2, 3]
+    assert whole._replace(lengths=None).part(slice(2)).attended is None
 
 
 def _make(tmp_path: Path, data: FileData, **changes: object) -> tuple[MakeTokens, list[Artifact]]:

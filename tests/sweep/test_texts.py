@@ -64,6 +64,7 @@ def test_what_changes_documents_changes_both(changes: dict):
         {"skip_first": 5},
         {"max_sequences_per_document": 3},
         {"packing": Packing.concatenated},
+        {"packing": Packing.truncated},
         {"mask_special": False},
         {"roles": ["user"]},
     ],
@@ -72,6 +73,25 @@ def test_what_changes_documents_changes_both(changes: dict):
 def test_what_changes_sequences_or_rows_changes_the_token_set_alone(changes: dict):
     usual, changed = _keys(TextData(path="x")), _keys(TextData(path="x", **changes))
     assert usual[0] == changed[0] and usual[1] != changed[1]
+
+
+def test_options_that_came_later_are_in_no_key_unless_asked_for():
+    """Token sets of older versions are found again."""
+    spec = {
+        **{
+            "text": "0" * 64,
+            "tokenizer": TOKENIZER,
+            "held_out": 1.0,
+            "document": "file",
+            "split": "held_out",
+        },
+        **{"context_length": 128, "max_sequences_per_document": 10, "skip_first": 4},
+    }
+    assert _keys(TextData(path="x"))[1] == artifact(Kind.tokens, spec).key
+    truncated = TextData(path="x", packing=Packing.truncated)
+    assert _keys(truncated)[1] == artifact(Kind.tokens, {**spec, "packing": "truncated"}).key
+    kept = artifact(Kind.tokens, {**spec, "packing": "truncated", "mask_padding": False})
+    assert _keys(dataclasses.replace(truncated, mask_padding=False))[1] == kept.key
 
 
 @pytest.mark.parametrize("changes", [{"n_tokens": 1000}, {"mask_high_norm": False}, {"path": "y"}], ids=str)

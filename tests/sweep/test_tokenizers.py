@@ -107,6 +107,17 @@ def test_the_same_tokens_are_refused_to_different_tokenizers_before_anything_run
     assert preflight([*argv[:3], "b.path=copy", *argv[4:]]).faults == ()
 
 
+@pytest.mark.parametrize("packing", ["truncated", "concatenated"])
+def test_packings_of_whole_documents_are_refused_to_different_tokenizers(folder: Path, packing: str) -> None:
+    argv = ["a=local", "a.path=one", "b=local", "b.path=other", "data=text", "data.path=text", *TRAINED]
+    (fault,) = preflight([*argv, f"data.packing={packing}"]).faults
+    assert fault.startswith(f"data.packing={packing}: expected document for models with different tokenizers")
+    (fault,) = preflight([f"data.packing={packing}", "data.tokens=aligned"]).faults
+    assert fault.startswith(f"data.packing={packing}: expected document"), "of the embedded text too"
+    # Dictionaries are trained on whole windows of the text, whatever is compared on.
+    assert preflight([*argv[:3], "b.path=copy", *argv[4:], f"data.packing={packing}"]).faults == ()
+
+
 def test_both_tokenizers_are_fetched_for_the_task_that_aligns_them(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
