@@ -77,7 +77,7 @@ class Cell:
         semantic = {
             **{side.name: _semantic_side(side) for side in self.sides},
             "alignment": plain(self.alignment),
-            "data": _semantic_data(self.data),
+            "data": plain(self.data),
             "control": self.control.value,
             "eligibility": plain(self.eligibility),
             "bootstrap": plain(self.bootstrap),
@@ -154,12 +154,6 @@ def plain(value: object) -> dict[str, object]:
         odd = isinstance(item, float) and not math.isfinite(item)
         out[each.name] = item.value if isinstance(item, Enum) else str(item) if odd else item
     return out
-
-
-def _semantic_data(data: Data) -> dict[str, object]:
-    """The text; what came later is named only where it is asked for: older comparisons keep their names."""
-    later = {} if data.mask_padding is False else {"mask_padding"}
-    return {name: value for name, value in plain(data).items() if name not in later}
 
 
 def _semantic_side(side: Side) -> dict[str, object]:

@@ -9,6 +9,8 @@ from typing import Any, ClassVar
 
 from omegaconf import MISSING
 
+from saeuniv.config.sources import UNNAMED_DEFAULT
+
 
 class Documents(Enum):
     """What one document is in plain text; in *.jsonl and *.parquet it is a record."""
@@ -90,7 +92,7 @@ class Data:
     mask_special: bool = True
     """Leave out positions of special tokens: BOS, end of text, padding, those of chat templates."""
 
-    mask_padding: bool = True
+    mask_padding: bool = field(default=True, metadata=UNNAMED_DEFAULT)
     """Leave out padding (data.packing=truncated alone has some); false: compare on it like on any token."""
 
     mask_high_norm: bool = True
