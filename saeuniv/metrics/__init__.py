@@ -10,6 +10,7 @@ from saeuniv.metrics.cross_fitted_correlation import (
     PartialCorrelationTrigram,
     RawCorrelation,
 )
+from saeuniv.metrics.dictionary_metric import PwMcc, SharedDirections
 from saeuniv.metrics.matched_correlation import MatchedCorrelation
 from saeuniv.metrics.mutual_knn import MutualKnn
 from saeuniv.metrics.pc1 import Pc1AbsCorr
@@ -42,6 +43,8 @@ METRICS: tuple[type[MetricMethod], ...] = (
     Pc1AbsCorr,
     ProcrustesSimilarity,
     RidgeDecoder,
+    PwMcc,
+    SharedDirections,
     CkaTokens,
     SvccaTokens,
     ProcrustesTokens,
