@@ -12,7 +12,7 @@ from saeuniv.metrics.cross_fitted_correlation import (
 )
 from saeuniv.metrics.dictionary_metric import PwMcc, SharedDirections
 from saeuniv.metrics.matched_correlation import MatchedCorrelation
-from saeuniv.metrics.mutual_knn import MutualKnn
+from saeuniv.metrics.mutual_knn import MutualKnn, MutualKnnPermuted
 from saeuniv.metrics.pc1 import Pc1AbsCorr
 from saeuniv.metrics.procrustes import ProcrustesSimilarity
 from saeuniv.metrics.ridge import RidgeDecoder, RidgePredictivity
@@ -40,6 +40,7 @@ METRICS: tuple[type[MetricMethod], ...] = (
     Rsa,
     RsaDimensions,
     MutualKnn,
+    MutualKnnPermuted,
     Pc1AbsCorr,
     ProcrustesSimilarity,
     RidgeDecoder,
