@@ -11,6 +11,7 @@ from saeuniv.metrics.cross_fitted_correlation import (
     RawCorrelation,
 )
 from saeuniv.metrics.dictionary_metric import PwMcc, SharedDirections
+from saeuniv.metrics.excess_correlation import ExcessCorrelation
 from saeuniv.metrics.matched_correlation import MatchedCorrelation
 from saeuniv.metrics.mutual_knn import MutualKnn, MutualKnnPermuted
 from saeuniv.metrics.pc1 import Pc1AbsCorr
@@ -50,6 +51,7 @@ METRICS: tuple[type[MetricMethod], ...] = (
     SvccaTokens,
     ProcrustesTokens,
     RidgePredictivity,
+    ExcessCorrelation,
     RsaTokens,
     MutualKnnTokens,
 )
