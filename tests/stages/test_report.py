@@ -48,7 +48,7 @@ def report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Report:
     """Two metrics of two by two layer pairs with a control, all in the store; heatmaps are blank files."""
 
     def draw(results, folder, store, control):
-        (folder / "sentences.txt").write_text(meaning(results, control))
+        (tmp_path / "sentences.txt").write_text(meaning(results, control))
         for name in (*(f"heatmap_{metric}.png" for metric in results.metrics), "report.html"):
             (folder / name).touch()
 
@@ -173,13 +173,13 @@ def test_the_same_report_goes_on_when_the_score_is_there(report: Report) -> None
 
 def test_the_page_knows_the_intervals_of_the_control_before_it_is_reported(report: Report) -> None:
     write(report)
-    said = (report.folder / "results" / "sentences.txt").read_text()
+    said = (report.root.parent / "sentences.txt").read_text()
     assert "2.8 times as much" in said and "given the current byte above at layer 1" in said
     for each in report.reported:
         assert each.control
         remove(report, each.control)
     write(report)
-    said = (report.folder / "results" / "sentences.txt").read_text()
+    said = (report.root.parent / "sentences.txt").read_text()
     assert "Without an untrained control" in said
 
 
