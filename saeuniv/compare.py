@@ -5,7 +5,7 @@ The compare stage calls the same functions and keeps what they return.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -141,7 +141,8 @@ def compare_latents(
         documents: document of each row, non-decreasing; in hash order, as their halves match and evaluate.
         positions_per_sequence: rows per sequence; document shifts move whole sequences.
         decoders: decoder directions of A and B for metrics of decoders, which are left out without them.
-        parameters: of the dictionaries of A and B, for alignments that read them.
+        parameters: of the dictionaries of A and B, for alignments that read them, and for metrics that do,
+            which are left out without them.
         settings: alignment, metrics, floors, nulls and bootstrap.
 
     Raises:
@@ -150,6 +151,7 @@ def compare_latents(
     """
     settings = settings or CompareSettings()
     metrics = tuple(each for each in settings.metrics if decoders is not None or not each.needs_decoders)
+    metrics = tuple(each for each in metrics if parameters is not None or each.reads == "tokens")
     left, right = _by_row(latents_a, "latents_a"), _by_row(latents_b, "latents_b")
     if not left.shape[0] == right.shape[0] == len(documents):
         raise ValueError(
@@ -160,9 +162,11 @@ def compare_latents(
     halves = make_halves(documents, groups, positions=positions_per_sequence)
     floors, both = settings.floors, zip(decoders or (None, None), parameters or (None, None), strict=True)
     (decoder_a, parameters_a), (decoder_b, parameters_b) = both
+    a = prepare_layer(left, halves, floors=floors, decoder=decoder_a, parameters=parameters_a)
+    b = prepare_layer(right, halves, floors=floors, decoder=decoder_b, parameters=parameters_b)
     pair = LayerPair(
-        prepare_layer(left, halves, floors=floors, decoder=decoder_a, parameters=parameters_a),
-        prepare_layer(right, halves, floors=floors, decoder=decoder_b, parameters=parameters_b),
+        replace(a, dictionary=parameters_a),
+        replace(b, dictionary=parameters_b),
         make_draws(halves, settings.draws),
         settings.eligibility.min_df_share,
     )

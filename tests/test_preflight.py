@@ -448,6 +448,13 @@ def test_metrics_are_a_list_or_one() -> None:
     assert cell.metrics[0].null is True  # type: ignore[attr-defined]
 
 
+def test_anchor_seeds_is_a_sweep_of_pairs_of_seeds_of_the_dictionaries_of_one_model() -> None:
+    swept = cells("experiment=anchor_seeds")
+    seeds = [(side.sae.seed for side in cell.sides) for cell in swept]  # type: ignore[attr-defined]
+    assert [tuple(each) for each in seeds] == [(0, 2), (0, 3), (1, 2), (1, 3)]
+    assert {side.model.label for cell in swept for side in cell.sides} == {"tiny_s0"}
+
+
 def test_tiny_seeds_is_a_sweep_of_six_comparisons() -> None:
     swept = cells("experiment=tiny_seeds")
     assert [f"{cell.a.model.label} {cell.b.model.label}" for cell in swept] == [

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from saeuniv.config.dictionaries import NoSae, SharedSae
+from saeuniv.config.dictionaries import CustomSae, NoSae, SharedSae
 from saeuniv.config.models import HubModel, Model, Weights
 from saeuniv.config.settings import Config, ControlKind
 from saeuniv.config.sources import READING, Sae
@@ -16,6 +16,7 @@ def combination_faults(config: Config) -> Iterator[str]:
     yield from _mixture(config)
     yield from _control(config)
     yield from _residual_basis(config)
+    yield from _dictionaries(config)
     yield from _thresholds(config)
     yield from _shared(config)
 
@@ -71,6 +72,28 @@ def _residual_basis(config: Config) -> Iterator[str]:
             f"model for a and b with other dictionaries, or alignment.assume_same_basis=true if one was "
             f"fine-tuned from the other."
         )
+
+
+def _dictionaries(config: Config) -> Iterator[str]:
+    """Metrics of dictionaries compare directions in one residual basis, and axes are no dictionary."""
+    for name, metric in config.metrics.items():
+        if metric.reads != "dictionaries":
+            continue
+        if config.a != config.b and not getattr(metric, "assume_same_basis", False):
+            yield (
+                f"metrics={name}: expected dictionaries of one model, whose residual basis they share, got "
+                f"two models. Leave it out, take the same model for a and b with other dictionaries "
+                f"(sae_b.seed=1), or set metrics.{name}.assume_same_basis=true if one model was fine-tuned "
+                f"from the other."
+            )
+        if any(
+            isinstance(sae, NoSae | CustomSae)
+            for sae in (config.sae_a or config.sae, config.sae_b or config.sae)
+        ):
+            yield (
+                f"metrics={name}: expected dictionaries with directions to compare, got none (sae=none) or "
+                f"an object without parameters (sae=custom). Leave it out, or choose other dictionaries."
+            )
 
 
 def _thresholds(config: Config) -> Iterator[str]:

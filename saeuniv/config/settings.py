@@ -97,6 +97,9 @@ class Metric:
 
     name: ClassVar[str]
 
+    reads: ClassVar[str] = "tokens"
+    """tokens: what latents do. dictionaries: what they are, in one residual basis."""
+
 
 @dataclass
 class Layers:

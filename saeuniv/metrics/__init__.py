@@ -10,8 +10,10 @@ from saeuniv.metrics.cross_fitted_correlation import (
     PartialCorrelationTrigram,
     RawCorrelation,
 )
+from saeuniv.metrics.dictionary_metric import PwMcc, SharedDirections
+from saeuniv.metrics.excess_correlation import ExcessCorrelation
 from saeuniv.metrics.matched_correlation import MatchedCorrelation
-from saeuniv.metrics.mutual_knn import MutualKnn
+from saeuniv.metrics.mutual_knn import MutualKnn, MutualKnnPermuted
 from saeuniv.metrics.pc1 import Pc1AbsCorr
 from saeuniv.metrics.procrustes import ProcrustesSimilarity
 from saeuniv.metrics.ridge import RidgeDecoder, RidgePredictivity
@@ -39,13 +41,17 @@ METRICS: tuple[type[MetricMethod], ...] = (
     Rsa,
     RsaDimensions,
     MutualKnn,
+    MutualKnnPermuted,
     Pc1AbsCorr,
     ProcrustesSimilarity,
     RidgeDecoder,
+    PwMcc,
+    SharedDirections,
     CkaTokens,
     SvccaTokens,
     ProcrustesTokens,
     RidgePredictivity,
+    ExcessCorrelation,
     RsaTokens,
     MutualKnnTokens,
 )

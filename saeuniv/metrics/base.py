@@ -26,6 +26,9 @@ PERMUTATION = "permutation"
 WITHIN_TOKEN_SHUFFLE = "within_token_shuffle"
 """N3c: B's rows shuffled within the token and matched again; a decomposition, no significance test."""
 
+ROTATION = "rotation"
+"""N10: B's dictionary in another basis: one rotation of all its directions, matched again."""
+
 TOKEN_IDENTITY = "token_identity_ceiling"
 """N6: mean over latents of the largest r that a function of the token alone has with them; no draws."""
 

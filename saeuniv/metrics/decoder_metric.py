@@ -78,6 +78,9 @@ class DecoderMetric(MetricMethod, Generic[Prepared]):
     closed_form_name: ClassVar[str] = "permutation_closed_form"
     """What `closed_form` is called in nulls.csv."""
 
+    rematched: ClassVar[bool] = True
+    """Judged by pairs matched again; otherwise by permutations of the pairing, whatever the alignment."""
+
     shuffled: ClassVar[bool] = False
     """Also evaluated on within-token-shuffled matches, as a decomposition."""
 
@@ -155,6 +158,9 @@ class DecoderMetric(MetricMethod, Generic[Prepared]):
                 for order in permutations(n, draws=draws.n_permutations, seed=draws.permutation_seed)
             ]
         )
+        if not self.rematched:
+            defined = len(nulls[PERMUTATION]) == draws.n_permutations
+            return nulls, {} if defined else dict.fromkeys(("p_value", "calibrated"), "undefined_similarity")
         for name in (SELECTION_SHIFT, *([WITHIN_TOKEN_SHUFFLE] if self.shuffled else [])):
             if name in pair.null_matches:
                 matched = [matches[direction] for matches in pair.null_matches[name]]

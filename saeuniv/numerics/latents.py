@@ -125,8 +125,9 @@ class HalfLatents:
         if 4 * rows * self.n_latents > _KEPT_SPECTRUM_BYTES:
             return self._spectrum_of(condition, rows, index)
         if (condition, n_sequences) not in self._spectra:
-            everything = np.arange(self.n_latents)
-            self._spectra[condition, n_sequences] = self._spectrum_of(condition, rows, everything)
+            self._spectra[condition, n_sequences] = self._spectrum_of(
+                condition, rows, np.arange(self.n_latents)
+            )
         return self._spectra[condition, n_sequences][index]
 
     def _spectrum_of(
@@ -153,6 +154,8 @@ class PreparedLayer:
 
     parameters: DictionaryParameters | None = None
     """Parameters of the eligible latents, where an alignment reads them."""
+    dictionary: DictionaryParameters | None = None
+    """Parameters of all latents, where a metric reads them."""
 
     @property
     def n_eligible(self) -> int:
@@ -161,8 +164,8 @@ class PreparedLayer:
 
     @property
     def nbytes(self) -> int:
-        """Memory held by both halves."""
-        return sum(half.nbytes for half in self.halves)
+        """Memory held by both halves and the dictionary."""
+        return sum(each.nbytes for each in (*self.halves, *(self.dictionary or ())[:3]))
 
 
 def prepare_layer(
@@ -203,9 +206,8 @@ def prepare_halves(
 
     For layers whose copies must not add up in memory. Raises as `prepare_layer` does.
     """
-    width = split[0].shape[1]
     for name, rows in (("decoder", decoder), ("parameters", parameters and parameters.decoder)):
-        if rows is not None and len(rows) != width:
+        if rows is not None and len(rows) != (width := split[0].shape[1]):
             raise ValueError(f"{name}: expected {width} rows, one a latent, got {len(rows)}.")
     for matrix in split:
         matrix.eliminate_zeros()

@@ -130,8 +130,11 @@ class ComparePairs(Task):
     def _compare(self, outputs: PairOutputs) -> None:
         first_a, first_b = self.layer_a[0], outputs.layer_b[0]
         on = rows_of(self.store, first_a, first_b, self.rows, self.settings.draws)
+        whole = any(metric.reads == "dictionaries" for metric, _ in outputs.scores)
         (a, quality_a), (b, quality_b) = (
-            prepared_layer(self.store, layer, on, self.settings, kept_bytes=self.kept_bytes)
+            prepared_layer(
+                self.store, layer, on, self.settings, kept_bytes=self.kept_bytes, whole_dictionary=whole
+            )
             for layer in (self.layer_a, outputs.layer_b)
         )
         search = search_on(self.device)

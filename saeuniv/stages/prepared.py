@@ -2,7 +2,7 @@
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -136,26 +136,32 @@ def prepared_layer(
     settings: CompareSettings,
     *,
     kept_bytes: int,
+    whole_dictionary: bool = False,
 ) -> tuple[PreparedLayer, LayerQuality]:
     """A layer's eligible latents, ready for every pair, and what is known of it.
 
     A layer of 256 latents on 124k rows holds 0.2 GiB with its spectra, of 32k latents on a million rows at
     32 active latents 0.5 GiB (8 bytes an entry, twice where it serves as B) and no spectra. Making it takes
-    12 bytes an entry: one half after the other is read and turned.
+    12 bytes an entry: one half after the other is read and turned. With `whole_dictionary` the parameters of
+    all its latents are kept too, 8 bytes a latent and dimension.
     """
 
     def make() -> tuple[PreparedLayer, LayerQuality]:
         n_shards = len(shard_cuts(read_held_out(store, layer[0].tokens)))
         first, second = (_half_latents(store, layer, n_shards, on.rows[half.rows]) for half in on.halves)
         decoder = np.concatenate([each.dictionary.decoder(store) for each in layer])
-        parameters = _parameters(store, layer) if settings.alignment.reads == "dictionaries" else None
+        aligned = settings.alignment.reads == "dictionaries"
+        dictionary = _parameters(store, layer) if aligned or whole_dictionary else None
+        parameters = dictionary if aligned else None
         prepared = prepare_halves(
             (first, second), on.halves, floors=settings.floors, decoder=decoder, parameters=parameters
         )
+        if whole_dictionary:
+            prepared = replace(prepared, dictionary=dictionary)
         return prepared, _quality([read_quality(store, each, n_shards) for each in layer], prepared)
 
     paths = tuple(each.artifact.path for each in layer)
-    key = (store.root, paths, on.key, settings.floors, settings.alignment.reads)
+    key = (store.root, paths, on.key, settings.floors, settings.alignment.reads, whole_dictionary)
     return _layers.get(key, make, kept_bytes=kept_bytes)
 
 

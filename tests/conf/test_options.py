@@ -31,6 +31,8 @@ GIVEN = {
     "alignment/decoder_cosine": ["b=tiny_s0"],
     "alignment/encoder_cosine": ["b=tiny_s0"],
     "alignment/folded_parameters": ["b=tiny_s0", "sae=gemma_scope", "control=none"],
+    "metrics/pw_mcc": ["b=tiny_s0"],
+    "metrics/shared_directions": ["b=tiny_s0"],
     "models/pythia70m_pythia160m": ["data.path=folder"],
 }
 
@@ -93,6 +95,18 @@ def test_untrained_pairs_differ_from_trained_ones_only_in_being_untrained() -> N
 def test_the_dictionaries_of_both_sides_follow_sae_unless_a_side_has_its_own() -> None:
     cell = to_cell(compose("sae=train", "sae.k=16", "sae_b=tiny", "allow_mixed=true"))
     assert (cell.a.sae.k, cell.b.sae.k) == (16, 8)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    "file", sorted((CONF_DIR / "experiment").glob("anchor_*.yaml")), ids=lambda f: f.stem
+)
+def test_what_the_header_of_an_embedded_preset_adds_for_real_models_composes(file: Path) -> None:
+    header = file.read_text().replace("\n# ", " ")
+    real = header.partition(" add ")[2].partition(f" python launch.py experiment={file.stem}")[0].split()
+    cell = to_cell(compose(f"experiment={file.stem}", *real))
+    assert real and not (cell.a.model.embedded or cell.b.model.embedded)
+    embedded = to_cell(compose(f"experiment={file.stem}"))
+    assert embedded.a.model.embedded and embedded.b.model.embedded
 
 
 def test_a_misspelt_experiment_does_not_compose() -> None:

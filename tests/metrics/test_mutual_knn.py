@@ -2,11 +2,12 @@
 
 import numpy as np
 import pytest
+import scipy.stats
 
-from saeuniv.alignments import Hungarian
+from saeuniv.alignments import Hungarian, MutualNn
 from saeuniv.compare import summarise
 from saeuniv.metrics.base import DOCUMENT_SHIFT, PERMUTATION, SELECTION_SHIFT
-from saeuniv.metrics.mutual_knn import MutualKnn
+from saeuniv.metrics.mutual_knn import MutualKnn, MutualKnnPermuted
 from saeuniv.metrics.token_geometry import MutualKnnTokens, sample_tokens
 from tests.synthetic import matched_pair, streams
 
@@ -115,3 +116,36 @@ def test_unrelated_models_score_chance():
     _, found = measure(streams(seed=7, persistence=0.0, n_documents=80), MutualKnnTokens(rows=320, k=K))
     null = found.nulls[DOCUMENT_SHIFT]
     assert abs(null.mean() - K / 316) < 0.01 and abs(found.value - null.mean()) < 4 * null.std()
+
+
+def test_calibrated_by_permutations_is_the_published_score_and_the_value_and_its_null_stay(data):
+    rows = directions(data)
+    _, matched = measure(data, MutualKnn(k=K), rows)
+    _, found = measure(data, MutualKnnPermuted(k=K), rows)
+    assert found.value == matched.value and list(found.nulls) == [PERMUTATION]
+    np.testing.assert_array_equal(found.nulls[PERMUTATION], matched.nulls[PERMUTATION])
+    row = summarise(MutualKnnPermuted(k=K), found, Hungarian(), confidence=0.95)
+    q = np.sort([*found.nulls[PERMUTATION], found.value])[18]  # the 19th of 20: ceil(.95 x 20)
+    assert row.calibrated == pytest.approx(max(0, (found.value - q) / (1 - q)))
+    assert (row.null, row.p_value, row.reason) == (PERMUTATION, 0.05, "needs_rematching")
+
+
+def test_permutations_calibrate_a_copy_to_one_and_need_no_matching_of_a_fixed_size(data):
+    a = directions(data)[0]
+    pair = matched_pair(data._replace(b=data.a), MutualNn(), MutualKnnPermuted(k=K), decoders=(a, a))
+    (found,) = MutualKnnPermuted(k=K).measure(pair)
+    row = summarise(MutualKnnPermuted(k=K), found, MutualNn(), confidence=0.95)
+    assert (row.value, row.calibrated, row.p_value) == (1.0, 1.0, 0.05)
+
+
+def test_p_by_permutation_is_uniform_for_directions_that_the_pairing_does_not_know():
+    metric, ranks = MutualKnnPermuted(k=2), []
+    for replicate in range(200):
+        rng = np.random.default_rng([replicate, 6])
+        x, y = (metric.prepare(rng.standard_normal((12, 4))) for _ in range(2))
+        value = metric.compare(x, y, permutation=None).value
+        null = np.array([metric.compare(x, y, permutation=rng.permutation(12)).value for _ in range(19)])
+        above, equal = (null > value + 1e-9).sum(), (abs(null - value) <= 1e-9).sum()
+        ranks.append((above + rng.random() * (1 + equal)) / (1 + len(null)))
+    assert scipy.stats.kstest(ranks, "uniform").pvalue > 0.01
+    assert 0.01 <= (np.array(ranks) < 0.05).mean() <= 0.1

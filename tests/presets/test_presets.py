@@ -168,8 +168,9 @@ def _comparisons() -> list[Path]:
 
 def test_every_preset_of_the_hub_is_run_here() -> None:
     presets = {path.stem for path in (CONF_DIR / "experiment").glob("*.yaml")}
-    assert presets == {*RUN, "tiny", "tiny_seeds"}
-    for name in RUN:
+    anchors = {name for name in presets if name.startswith("anchor_")}
+    assert presets == {*RUN, *anchors, "tiny", "tiny_seeds"}
+    for name in (*RUN, *anchors):
         header = (CONF_DIR / "experiment" / f"{name}.yaml").read_text()
         assert "# Answers: " in header and "# Needs: " in header
         assert f"python launch.py experiment={name}" in header.replace("\n# ", " ")
