@@ -455,6 +455,14 @@ def test_anchor_seeds_is_a_sweep_of_pairs_of_seeds_of_the_dictionaries_of_one_mo
     assert {side.model.label for cell in swept for side in cell.sides} == {"tiny_s0"}
 
 
+def test_anchor_mppc_stands_between_neurons_and_two_dictionaries_of_one_model() -> None:
+    latents, neurons, skyline = cells("experiment=anchor_mppc")
+    assert (latents.a.model.label, latents.b.model.label) == ("tiny_s0", "tiny_s1")
+    assert [type(side.sae).__name__ for side in neurons.sides] == ["NoSae"] * 2
+    assert {side.sae.hookpoint.value for side in neurons.sides} == {"neurons"}
+    assert skyline.a.model == skyline.b.model and skyline.a.sae != skyline.b.sae
+
+
 def test_tiny_seeds_is_a_sweep_of_six_comparisons() -> None:
     swept = cells("experiment=tiny_seeds")
     assert [f"{cell.a.model.label} {cell.b.model.label}" for cell in swept] == [

@@ -1,7 +1,7 @@
-"""What single latents share beyond what directions of the other space do: the rotated baseline.
+"""What latents share beyond what directions of the other space do: the rotated baseline.
 
-Gurnee et al. 2024 (arXiv 2401.12181): the largest correlation with a neuron of another model, less the largest
-one with the same model's neurons in a random basis. From Grams alone, without a row being looked at again.
+Gurnee et al. 2024 (arXiv 2401.12181): the largest correlation with a neuron of another model, less the
+largest one with the same model's neurons in a random basis. From Grams alone: no row is looked at again.
 """
 
 import numpy as np
