@@ -28,6 +28,7 @@ REASONS = (
     "no_interval",
     "matched_without_tokens",
     "other_basis",
+    "no_token_text",
 )
 """Why something is empty; the index of a code is its number in `<metric>__reason`, 0 is "defined".
 

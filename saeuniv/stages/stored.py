@@ -104,11 +104,8 @@ class StoredComparison:
         Raises:
             ArtifactError: the store lacks what names them.
         """
-        of_a, of_b = (
-            {label: place for place, label in enumerate(each)}
-            for each in (self.results.layers_a, self.results.layers_b)
-        )
-        return tuple(sorted(self._pairs, key=lambda pair: (of_a[pair[0]], of_b[pair[1]])))
+        a, b = self.results.layers_a, self.results.layers_b
+        return tuple(sorted(self._pairs, key=lambda pair: (a.index(pair[0]), b.index(pair[1]))))
 
     def spec(self, artifact: Artifact) -> Mapping[str, Any]:
         """What an artifact is, from its manifest.
@@ -184,8 +181,8 @@ class StoredComparison:
                 if method.get("null"):
                     continue
                 a, b = (tuple(Artifact(Kind.latents, key, {}) for key in spec[side]) for side in "ab")
-                matches = artifact if kind is Kind.matches else None
                 labels = (self._layer_label(a), self._layer_label(b))
+                matches = artifact if kind is Kind.matches else None
                 found.setdefault(labels, StoredPair(a, b, matches, method))
         return found
 
@@ -216,7 +213,7 @@ class StoredComparison:
 def stored_comparison(folder: str | Path, store: str | Path | None = None) -> StoredComparison:
     """The results in a comparison folder or its `results/`, and their store.
 
-    The store is the one given, else the one that config.yaml names, else SAEUNIV_STORE.
+    That is the one given, else the one that config.yaml names, else SAEUNIV_STORE.
 
     Raises:
         ValueError: no results, or damaged ones.
