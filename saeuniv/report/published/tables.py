@@ -144,6 +144,6 @@ def published_tables() -> Tables:
             Comparison(**names, pairing=Pairing(pairing))
             for pairing, names in ((each.pop("pairing"), each) for each in tree["comparisons"])
         ),
-        records=tuple(Record(*place, float(value), name) for *place, value, name in tree["records"]),
+        records=tuple(Record(*each)._replace(value=float(each[4])) for each in tree["records"]),
         semantic=tuple(SemanticRecord(*each) for each in tree["semantic"]),
     )
