@@ -37,11 +37,12 @@ def overrides_parser(name: str, description: str) -> argparse.ArgumentParser:
     return arguments
 
 
-def asked(given: argparse.Namespace) -> Asked:
+def asked(given: argparse.Namespace, *, faults_too: bool = False) -> Asked:
     """The comparisons of a command line of launch.py, checked; nothing is written.
 
     Args:
         given: what `overrides_parser` read.
+        faults_too: faults of its files are left in `checked`, where all is well with the command itself.
 
     Raises:
         ConfigError: every fault of the configuration.
@@ -50,7 +51,7 @@ def asked(given: argparse.Namespace) -> Asked:
     for flag, value in (("--config-dir", given.config_dir), ("--config-name", given.config_name)):
         argv += [f"{flag}={value}"] if value is not None else []
     checked = preflight(argv)
-    if checked.faults:
+    if checked.faults and not (faults_too and checked.cells and checked.launcher):
         raise ConfigError(*checked.faults)
     assert checked.launcher is not None
     command, cell = read_command(argv), checked.cells[0]

@@ -9,6 +9,7 @@ from saeuniv.commands.shell import DONE, FAILED, parser, say
 from saeuniv.report.console import console, summary_table
 from saeuniv.report.meaning import meaning
 from saeuniv.report.page import SWEEP
+from saeuniv.report.published import first_line, published_parts, published_table, reproductions
 from saeuniv.results import Results, load
 from saeuniv.stages.drawn import draw
 from saeuniv.stages.stored import stored_comparison
@@ -53,5 +54,14 @@ def _report(folder: Path, *, show: bool) -> Results | None:
     if show or results.summary.get("job_type") != "control":
         console().print(summary_table(results, control))
         say(meaning(results, control))
+        _show_published(results)
         say(f"comparison: {folder / RESULTS}")
     return results
+
+
+def _show_published(results: Results) -> None:
+    """The results beside what was published of these models; nothing where that is nothing."""
+    if found := reproductions(results):
+        say(first_line(found))
+        for part in published_parts(found):
+            console().print(published_table(part))

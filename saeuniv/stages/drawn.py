@@ -1,4 +1,4 @@
-"""What stands in results/ beside the numbers: heatmaps, matches, their contact sheet and the page."""
+"""What stands in results/ beside the numbers: heatmaps, matches, contact sheet, page, published numbers."""
 
 import logging
 from collections.abc import Mapping
@@ -10,6 +10,7 @@ from jaxtyping import Float
 from saeuniv.report.contact_sheet import write_contact_sheet
 from saeuniv.report.figures import heatmaps
 from saeuniv.report.page import REPORT, PairDetail, page, report_data
+from saeuniv.report.published import published_csv, published_markdown, reproductions
 from saeuniv.results import Results, writes_matches
 from saeuniv.stages.contexts import Window
 from saeuniv.stages.pair_details import PairDetails
@@ -24,6 +25,9 @@ _FEW_PAIRS = 144
 _SHOWN, _SHOWN_OF_MANY = (40, 3), (12, 2)
 _WINDOW, _WINDOW_OF_BYTES = Window(before=8, after=6), Window(before=32, after=24)
 
+PUBLISHED = ("published.csv", "published.md")
+"""Written where numbers were published for these models."""
+
 
 def draw(results: Results, folder: Path, store: Store, control: Results | None = None) -> None:
     """Writes what is drawn from results and from the latents and text that they rest on.
@@ -34,6 +38,7 @@ def draw(results: Results, folder: Path, store: Store, control: Results | None =
         OSError: where the folder cannot be written.
     """
     heatmaps(results, folder)
+    write_published(results, folder)
     details: Mapping[tuple[str, str], PairDetail] | None = None
     try:
         details = _write_matches(StoredComparison(results, store), folder)
@@ -43,6 +48,17 @@ def draw(results: Results, folder: Path, store: Store, control: Results | None =
         if kept:
             return
     write_text(folder / REPORT, page(report_data(results, control, details)))
+
+
+def write_published(results: Results, folder: Path) -> None:
+    """Writes the results beside the published numbers of their models, each file whole; nothing without any.
+
+    Raises:
+        OSError: where the folder cannot be written.
+    """
+    if found := reproductions(results):
+        for name, text in zip(PUBLISHED, (published_csv(found), published_markdown(found)), strict=True):
+            write_text(folder / name, text)
 
 
 def _write_matches(stored: StoredComparison, folder: Path) -> dict[tuple[str, str], PairDetail]:

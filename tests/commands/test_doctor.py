@@ -1,16 +1,21 @@
 """`saeuniv doctor`: what it asks for whom, and how it ends."""
 
 import json
+import shlex
 from pathlib import Path
 
 import pytest
 
-from saeuniv.commands import doctor
+from saeuniv.commands import doctor, fetch
 from saeuniv.config.launcher import Launcher
 from saeuniv.store import Store
 from saeuniv.sweep import slurm
 from saeuniv.sweep.check import Check
 from tests.commands.conftest import Call
+from tests.fake_hub import TOKEN, FakeHub
+from tests.sweep.test_fetching import SAES
+from tests.sweep.test_fetching import hub as hub
+from tests.test_preflight import write_text
 
 GOOD, NOTE = Check("python", True, "3.11", ""), Check("torch", None, "no GPU", "")
 WRONG = Check("disk", False, "full [of files]", "Remove some.")
@@ -125,3 +130,102 @@ def test_a_store_that_cannot_be_written_to_is_said(
     monkeypatch.setattr(doctor, "probe", refuse)
     ended = call(doctor.main, "--job")
     assert ended.code == 2 and "Permission denied" in ended.out and "store=..." in ended.out
+
+
+MODELS = ("a=hub", "a.name=owner/a", "b=hub", "b.name=owner/b", *SAES, "tracking=off")
+
+
+@pytest.fixture
+def overrides(looked: list[Path], store: Store, tmp_path: Path) -> tuple[str, ...]:
+    """Two models and dictionaries of the hub, and text of this machine, which is well itself."""
+    write_text(tmp_path / "text")
+    return (*MODELS, "data=text", f"data.path={tmp_path / 'text'}")
+
+
+def of_hubs(ended: object) -> list[list[object]]:
+    """Name, verdict, what was said and the remedy of what is no check of the machine."""
+    checks = json.loads(ended.out)  # type: ignore[attr-defined]
+    return [list(each.values()) for each in checks if each["name"] not in ("python", "torch")]
+
+
+def test_what_the_hub_has_and_the_cache_lacks_is_named_with_the_command_that_fetches_it(
+    call: Call, hub: FakeHub, overrides: tuple[str, ...]
+) -> None:
+    ended = call(doctor.main, "--json", *overrides)
+    assert ended.code == 0
+    (a, dictionaries, b) = of_hubs(ended)
+    assert (a[:2], b[:2]) == (["model a", None], ["model b", None])
+    assert dictionaries[0] == "dictionaries a, dictionaries b"
+    # config.json was fetched when the configuration was checked; the weights (4 kB and a header) were not.
+    assert str(a[2]).startswith("owner/a: missing: ") and " of " in str(a[2])
+    assert a[3] == shlex.join(("saeuniv", "fetch", *overrides))
+    assert call(fetch.main, *overrides).code == 0
+    ended = call(doctor.main, "--json", *overrides)
+    assert [each[1] for each in of_hubs(ended)] == [True] * 3
+    assert all(" in the cache, " in str(each[2]).replace(":", "") for each in of_hubs(ended))
+
+
+def test_a_gated_repository_names_the_page_where_access_is_asked_for(
+    call: Call, hub: FakeHub, overrides: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub.gated.add("owner/b")
+    ended = call(doctor.main, "--json", *overrides)
+    (b,) = [each for each in of_hubs(ended) if each[0] == "model b"]
+    assert (ended.code, b[1]) == (2, False)
+    assert "owner/b is gated" in str(b[2]) and "https://huggingface.co/owner/b" in str(b[2])
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    ended = call(doctor.main, "--json", *overrides)
+    assert ended.code == 0 and TOKEN not in ended.out
+
+
+def test_without_a_hub_what_is_missing_is_told_repository_by_repository(
+    call: Call, looked: list[Path], offline: None
+) -> None:
+    ended = call(doctor.main, "experiment=base_chat", "--json")
+    assert (ended.code, ended.err) == (2, "")
+    found = of_hubs(ended)
+    assert [each[0] for each in found] == ["model a", "dictionaries a", "model b", "text"]
+    assert found[0][1:3] == [
+        False,
+        "google/gemma-2-2b: missing, size unknown: the hub cannot be asked",
+    ]
+    assert found[0][3] == (
+        "It is gated: accept its licence at https://huggingface.co/google/gemma-2-2b, then hf auth login. "
+        "Where there is a network: saeuniv fetch experiment=base_chat. Then copy the cache here, or set "
+        "HF_HOME to it."
+    )
+    assert "gated" not in str(found[1][3]) and str(found[1][2]).startswith("google/gemma-scope-2b-pt-res: ")
+
+
+def test_another_fault_is_not_hidden_behind_a_repository(
+    call: Call, looked: list[Path], offline: None, here: Path
+) -> None:
+    ended = call(doctor.main, "models=pythia70m_pythia160m", f"data.path={here}/no")
+    assert (ended.code, ended.out) == (2, "")
+    assert (
+        ended.err.startswith(f"data.path={here}/no: expected a text file") and "EleutherAI" not in ended.err
+    )
+
+
+def test_part_of_a_repository_in_the_cache_is_not_all(
+    call: Call, hub: FakeHub, overrides: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert call(doctor.main, *overrides).code == 0  # fetches what says how large things are
+    from huggingface_hub import constants
+
+    from saeuniv.adapters import hub as of_hub
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    of_hub._listing.cache_clear()  # as in a process of its own
+    found = of_hubs(call(doctor.main, "--json", *overrides))
+    (a,) = [each for each in found if each[0] == "model a"]
+    assert a[1] is not True and "in the cache" in str(a[2]) and "saeuniv fetch" in str(a[3])
+
+
+@pytest.fixture
+def offline(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An empty cache, and no hub."""
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)

@@ -1,6 +1,7 @@
 """`saeuniv report`: figures and tables again, of a comparison and of a whole sweep, from results alone."""
 
 import csv
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -93,6 +94,43 @@ def test_a_control_can_be_reported_alone(call: Call, write: Write) -> None:
     control = write("untrained_one", 0.1)
     ended = call(report.main, str(control))
     assert ended.code == 0 and ".100" in ended.out and drawn(control)
+
+
+def test_where_numbers_were_published_these_stand_beside_the_results(
+    call: Call, write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = {"model_a": "pythia-70m", "model_b": "pythia-160m-deduped"}
+    # Layer pairs 0-0 to 1-1, of which 1-0 (.202) and 1-1 (.243) were published.
+    one = write("one", 0.22, metrics=("published_svcca",), **names)
+    files = [one / "results" / name for name in ("published.csv", "published.md")]
+    ended = call(report.main, str(one))
+    line = (
+        "2 of 4 published values are within tolerance here: pc1_abs_corr 2 of 2, n_pairs 0 of 2. 116 more "
+        "are of layer pairs that were not asked for."
+    )
+    assert (ended.code, ended.err) == (0, "")
+    assert f"\n{line}\n" in ended.out
+    assert "1-1 .220, .243" in " ".join(ended.out.split())
+    assert files[1].read_text().splitlines()[0] == line
+    assert files[0].read_text().count("\n") == 1 + 3 * 60
+    before = [file.read_bytes() for file in files]
+    kept = os.replace
+
+    def fail(source: Path, target: Path) -> None:
+        if Path(target).name.startswith("published"):
+            raise OSError(28, "No space left on device", str(target))
+        kept(source, target)
+
+    monkeypatch.setattr(os, "replace", fail)
+    assert call(report.main, str(one)).code == 1
+    assert [file.read_bytes() for file in files] == before
+    assert not list((one / "results").glob(".published*"))
+
+
+def test_where_nothing_was_published_no_file_says_so(call: Call, write: Write) -> None:
+    one = write("one", 0.3)
+    assert "published" not in call(report.main, str(one)).out
+    assert not list((one / "results").glob("published*"))
 
 
 def test_a_sweep_has_its_table_and_all_figures(call: Call, write: Write, here: Path) -> None:

@@ -339,4 +339,4 @@ def test_every_metric_has_a_finite_value_or_a_reason_where_all_latents_are_compa
         numbers = (row.value, row.null_mean, row.p_value, row.ci_low, row.excess)
         assert all(each is None or np.isfinite(each) for each in numbers), row
         assert row.value is not None or row.reason, row
-    assert sum(row.value is None for row in found.values()) == 0
+    assert {each.metric for each in found.values() if each.value is None} == {"partial_correlation_trigram"}

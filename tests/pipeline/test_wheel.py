@@ -46,6 +46,8 @@ def test_the_wheel_holds_every_option_and_both_packages(installed: Path) -> None
     theirs = installed / "saeuniv" / "conf"
     assert {path.relative_to(theirs).as_posix() for path in theirs.rglob("*.yaml")} == ours
     assert (installed / "hydra_plugins" / "saeuniv_launcher" / "sweeper.py").is_file()
+    for file in ("report/published/tables.json", "tracking/layer_heatmap.vl.json"):
+        assert (installed / "saeuniv" / file).read_bytes() == (ROOT / "saeuniv" / file).read_bytes()
     (wheel,) = (installed.parent / "dist").glob("*.whl")
     top = {name.partition("/")[0] for name in zipfile.ZipFile(wheel).namelist()}
     assert {name for name in top if not name.endswith(".dist-info")} == {"saeuniv", "hydra_plugins"}

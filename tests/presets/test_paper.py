@@ -23,16 +23,20 @@ import transformers as hf
 
 from saeuniv.adapters.model_folders import save_model_folder
 from saeuniv.app import main
+from saeuniv.numerics.statistics import published_p_value
 from saeuniv.results import Results, load
 from tests.fake_hub import FakeHub, serving
 from tests.tokenizers_of_all_kinds import byte_bpe
 
 pytestmark = pytest.mark.presets
 
-CONTEXT, D_MODEL, N_LAYERS, WIDTH, K, N_DOCUMENTS, DEAD = 24, 16, 3, 40, 6, 40, 5
+CONTEXT, D_MODEL, N_LAYERS, WIDTH, K, N_DOCUMENTS, DEAD = 64, 16, 3, 160, 8, 40, 20
+# Rows of documents of unequal length are cut in blocks.
+BLOCK = 32
 ASKED = (
     *(f"data.context_length={CONTEXT}", f"data.max_documents={N_DOCUMENTS}", "layers.a=[1,2]"),
     *("layers.b=[2]", "nulls.draws=19", "bootstrap.draws=100", "resources.processes=1", "tracking=off"),
+    "sae.max_fvu=1",
 )
 SWITCHES = (
     *("pc1", "first_seen", "unfiltered", "in_sample", "dead_latents"),
@@ -81,17 +85,18 @@ def dictionaries() -> dict[tuple[str, int], Dictionary]:
             rng = np.random.default_rng([place, layer])
             decoder = rng.standard_normal((WIDTH, D_MODEL))
             decoder /= np.linalg.norm(decoder, axis=1, keepdims=True)
-            bias = 0.1 * rng.standard_normal(WIDTH)
+            bias = 0.02 * rng.standard_normal(WIDTH)
             bias[rng.choice(WIDTH, DEAD, replace=False)] = -1e4
-            arrays = (decoder, bias, decoder, 0.1 * rng.standard_normal(D_MODEL))
+            # Small, so that what it reconstructs is better than nothing.
+            arrays = (0.1 * decoder, bias, decoder, 0.1 * rng.standard_normal(D_MODEL))
             found[size, layer] = Dictionary(*(each.astype(np.float32) for each in arrays))
     return found
 
 
 def texts() -> list[str]:
     """Documents, a third of them shorter than a sequence."""
-    long = [topics[name][:400] for name in sorted(topics) if len(topics[name]) > 400][:N_DOCUMENTS]
-    return [text[:40] if number % 3 == 0 else text for number, text in enumerate(long)]
+    long = [topics[name][:700] for name in sorted(topics) if len(topics[name]) > 700][:N_DOCUMENTS]
+    return [text[:110] if number % 3 == 0 else text for number, text in enumerate(long)]
 
 
 @pytest.fixture
@@ -180,7 +185,9 @@ def straight_line(
         decoders.append(it.decoder.astype(np.float64))
     ids = batch["input_ids"].reshape(-1).numpy()
     if not on["padding"]:
-        keep = batch["attention_mask"].reshape(-1).numpy().astype(bool)
+        keep = batch["attention_mask"].numpy().astype(bool)
+        whole = keep.sum(1, keepdims=True) // BLOCK * BLOCK
+        keep = (keep & (np.arange(keep.shape[1]) < whole)).reshape(-1)
         latents, ids = [each[keep] for each in latents], ids[keep]
     a, b = latents
     z_a, z_b = ((each - each.mean(0)) / (each.std(0) + 1e-30) for each in latents)
@@ -239,7 +246,22 @@ def test_published_mode_gives_what_straight_line_code_gives_with_all_faults_in(r
         assert ours(results, layers) == pytest.approx(expected, abs=1e-5)
 
 
-@pytest.mark.parametrize("switch", [each for each in SWITCHES if each != "in_sample"])
+def test_dead_latents_lower_the_mean_and_other_rows_lower_the_correlation(run):
+    published, alive, held_out = run(), run("compat.dead_latents=false"), run("compat.in_sample=false")
+    for layers in ((1, 2), (2, 2)):
+        assert ours(alive, layers).mean_correlation > ours(published, layers).mean_correlation
+        assert ours(held_out, layers).mean_correlation < ours(published, layers).mean_correlation
+
+
+def test_the_published_p_can_be_0_and_ours_cannot(run):
+    row = run().row("published_svcca", "1", "2")
+    assert row and row.p_value and row.null_draws == 100
+    assert row.p_value >= 1 / 101
+    assert published_p_value(row.p_value, draws=100) == pytest.approx(row.p_value * 1.01 - 0.01)
+    assert published_p_value(1 / 101, draws=100) == 0
+
+
+@pytest.mark.parametrize("switch", [each for each in SWITCHES if each not in ("in_sample", "dead_latents")])
 def test_each_switch_alone_gives_what_straight_line_code_gives_without_that_fault(
     switch, run, models, dictionaries
 ):

@@ -348,3 +348,22 @@ def test_the_page_of_a_sweep_groups_sorts_and_links(desk, results: Results, make
     opened.page.select_option("#theme", "dark")
     assert faults(opened) == []
     opened.shot("sweep")
+
+
+def test_published_numbers_have_a_section_where_there_are_some(
+    desk: Callable[..., Desk], make_results: Callable[..., Results]
+) -> None:
+    names = {"model_a": "pythia-70m", "model_b": "pythia-160m"}
+    found = make_results(lambda metric, i, j: 0.22, 3, 3, ("published_svcca",), **names)
+    opened = desk(page(report_data(found, None, None)))
+    assert " of 12 published values are within tolerance here: " in opened.text("#published-line")
+    assert opened.page.locator("#published tbody tr").count() == 6
+    assert opened.page.locator("#published tbody tr").first.inner_text().split()[:3] == [
+        "1-0",
+        ".220,",
+        ".202",
+    ]
+    assert opened.said == []
+    opened.shot("published")
+    other = desk(page(report_data(make_results(entry, 2, 2, METRICS), None, None)))
+    assert not other.page.is_visible("#published")

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from saeuniv.report.console import NAMES, caption, primary_metric
 from saeuniv.report.meaning import meaning
 from saeuniv.report.page.packing import Details, rounded, visible
+from saeuniv.report.published import KEY, first_line, published_parts, reproductions
 from saeuniv.results import CONTROL_NOT_COMPUTED, NOT_COMPUTED, REASONS, Results, Row, hookpoint_kind
 
 Tree = dict[str, object]
@@ -53,6 +54,7 @@ def report_data(results: Results, control: Results | None, details: Details | No
         "primary": primary_metric(results),
         "metrics": [metric_tree(results, metric) for metric in results.metrics],
         "quality": {side: _quality(results, side) for side in "ab"},
+        "published": _published(results),
     }
     n_layer_pairs = len(results.layers_a) * len(results.layers_b)
     return ReportData(
@@ -76,6 +78,23 @@ def metric_tree(results: Results, metric: str) -> Tree:
         "reasons": results.reasons(metric).tolist(),
         "empty": _remarks(results, metric),
     }
+
+
+def _published(results: Results) -> Tree | None:
+    """The results beside what was published of these models; None where that is nothing."""
+    found = reproductions(results)
+    if not found:
+        return None
+    parts = [
+        {
+            "title": part.title,
+            "header": part.header,
+            "rows": part.rows,
+            "notes": [visible(note, _LONGEST) for note in part.notes],
+        }
+        for part in published_parts(found)
+    ]
+    return {"line": first_line(found), "key": KEY, "parts": parts}
 
 
 def _facts(results: Results) -> list[tuple[str, str]]:

@@ -79,12 +79,25 @@ function csv(metric) {
   return [["layer_a", "layer_b", "metric", "view", "value", "reason"], ...lines].map((line) => line.join(",")).join("\n") + "\n";
 }
 
+function drawPublished({ line, key, parts }) {
+  const cellsOf = (tag, texts) => html("tr", {}, ...texts.map((text, at) => html(tag, { class: at ? "number" : null, scope: tag === "th" ? "col" : null }, text)));
+  $("published-line").textContent = line;
+  $("published-key").textContent = key;
+  $("published-parts").replaceChildren(...parts.flatMap((part) => [
+    html("h3", {}, part.title),
+    html("ul", {}, ...part.notes.map((note) => html("li", {}, note))),
+    html("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": part.title }, html("table", {}, html("thead", {}, cellsOf("th", part.header)), html("tbody", {}, ...part.rows.map((row) => cellsOf("td", row))))),
+  ]));
+  $("published").hidden = false;
+}
+
 function run(data) {
   load(data);
   $("meaning").textContent = D.meaning;
   $("facts").replaceChildren(...D.facts.flatMap(([name, fact]) => [html("dt", {}, name), html("dd", {}, fact)]));
   const lacking = D.matches.pairs.length < D.layers_a.length * D.layers_b.length ? [`Matches and texts are in this page for ${D.matches.pairs.length} of ${D.layers_a.length * D.layers_b.length} layer pairs.`] : [];
   $("notes").replaceChildren(...[...D.notes, ...lacking, D.left_out].filter(Boolean).map((note) => html("li", {}, note)));
+  if (D.published) drawPublished(D.published);
   choose($("metric"), D.metrics.map((metric, at) => [String(at), metric.label]), String(state.metric));
   $("metric").addEventListener("change", () => chooseMetric(Number($("metric").value)));
   $("view").addEventListener("change", () => {
