@@ -169,8 +169,9 @@ def _comparisons() -> list[Path]:
 def test_every_preset_of_the_hub_is_run_here() -> None:
     presets = {path.stem for path in (CONF_DIR / "experiment").glob("*.yaml")}
     anchors = {name for name in presets if name.startswith("anchor_")}
-    assert presets == {*RUN, *anchors, "tiny", "tiny_seeds"}
-    for name in (*RUN, *anchors):
+    # That of the paper is run in test_paper.py, the embedded ones elsewhere.
+    assert presets == {*RUN, *anchors, "paper_pythia", "tiny", "tiny_seeds"}
+    for name in (*RUN, *anchors, "paper_pythia"):
         header = (CONF_DIR / "experiment" / f"{name}.yaml").read_text()
         assert "# Answers: " in header and "# Needs: " in header
         assert f"python launch.py experiment={name}" in header.replace("\n# ", " ")
