@@ -88,7 +88,7 @@ def dictionaries() -> dict[tuple[str, int], Dictionary]:
             bias = 0.02 * rng.standard_normal(WIDTH)
             bias[rng.choice(WIDTH, DEAD, replace=False)] = -1e4
             # Small, so that what it reconstructs is better than nothing.
-            arrays = (0.05 * decoder, bias, decoder, 0.1 * rng.standard_normal(D_MODEL))
+            arrays = (0.3 * decoder, bias, decoder, 0.1 * rng.standard_normal(D_MODEL))
             found[size, layer] = Dictionary(*(each.astype(np.float32) for each in arrays))
     return found
 
