@@ -4,7 +4,7 @@
 The compare stage calls the same functions and keeps what they return.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -63,7 +63,8 @@ class CompareSettings:
     def floors(self) -> Floors:
         """The eligibility floors as numbers."""
         chosen = self.eligibility
-        return Floors(chosen.min_firings or 100, chosen.max_rate, chosen.min_within_share)
+        firings = 100 if chosen.min_firings is None else chosen.min_firings
+        return Floors(firings, chosen.max_rate, chosen.min_within_share)
 
     @property
     def draws(self) -> DrawSettings:
@@ -129,6 +130,7 @@ def compare_latents(
     positions_per_sequence: int,
     decoders: tuple[Float[np.ndarray, "latents_a d_a"], Float[np.ndarray, "latents_b d_b"]] | None = None,
     parameters: tuple[DictionaryParameters, DictionaryParameters] | None = None,
+    token_text: Sequence[str] | None = None,
     settings: CompareSettings | None = None,
 ) -> tuple[MetricResult, ...]:
     """Every metric of two layers' latents on the same tokens, each with its null, p and interval.
@@ -142,11 +144,12 @@ def compare_latents(
         positions_per_sequence: rows per sequence; document shifts move whole sequences.
         decoders: decoder directions of A and B for metrics of decoders, which are left out without them.
         parameters: of the dictionaries of A and B, for alignments that read them.
+        token_text: the token of each row as text, for metrics that read it.
         settings: alignment, metrics, floors, nulls and bootstrap.
 
     Raises:
-        ValueError: arrays of unequal length, signed latents, sequences that span documents, or labels
-            that a metric needs and `groups` lacks.
+        ValueError: arrays of unequal length, signed latents, sequences that span documents, labels that a
+            metric needs and `groups` lacks, or no text of tokens for a metric that reads it.
     """
     settings = settings or CompareSettings()
     metrics = tuple(each for each in settings.metrics if decoders is not None or not each.needs_decoders)
@@ -157,6 +160,7 @@ def compare_latents(
             f"{right.shape[0]} of B and {len(documents)} document numbers."
         )
     _check_groups(groups, metrics, settings.alignment)
+    _check_text(token_text, metrics, len(documents))
     halves = make_halves(documents, groups, positions=positions_per_sequence)
     floors, both = settings.floors, zip(decoders or (None, None), parameters or (None, None), strict=True)
     (decoder_a, parameters_a), (decoder_b, parameters_b) = both
@@ -165,6 +169,7 @@ def compare_latents(
         prepare_layer(right, halves, floors=floors, decoder=decoder_b, parameters=parameters_b),
         make_draws(halves, settings.draws),
         settings.eligibility.min_df_share,
+        token_text=token_text,
     )
     pair = with_matches(pair, settings.alignment, metrics)
     return tuple(
@@ -234,3 +239,12 @@ def _check_groups(
             f"groups: expected labels for {sorted(needed)}, got {sorted(groups)}. Add {missing} or leave the "
             f"metrics that need them out of settings.metrics."
         )
+
+
+def _check_text(token_text: Sequence[str] | None, metrics: tuple[MetricMethod, ...], n_rows: int) -> None:
+    reading = [metric.name for metric in metrics if metric.needs_token_text]
+    if token_text is None and reading:
+        names = ", ".join(reading)
+        raise ValueError(f"token_text: expected each row's token for {names}, got none. Or unfiltered=True.")
+    if token_text is not None and len(token_text) != n_rows:
+        raise ValueError(f"token_text: expected {n_rows} tokens, one a row, got {len(token_text)}.")

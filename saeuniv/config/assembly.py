@@ -28,7 +28,9 @@ def assemble(config: Config) -> tuple[Cell, tuple[str, ...]]:
 
 def _cell(config: Config, a: Side, b: Side) -> Cell:
     embedded = config.a.embedded and config.b.embedded
-    firings = config.eligibility.min_firings or (10 if embedded else 100)
+    firings = config.eligibility.min_firings
+    if firings is None:
+        firings = 10 if embedded else 100
     return Cell(
         a=a,
         b=b,

@@ -64,10 +64,11 @@ def _settings(config: Config) -> Iterator[Rule]:
     except ConfigError:
         yield "data.n_tokens", d.n_tokens, False, "a number of tokens (10000, 10k, 1M)"
     firings = e.min_firings
-    yield "eligibility.min_firings", firings, firings is None or firings >= 2, "at least 2"
+    allowed = firings is None or firings == 0 or firings >= 2
+    yield "eligibility.min_firings", firings, allowed, "at least 2, or 0 for no floor"
     yield "eligibility.max_rate", e.max_rate, 0 < e.max_rate <= 1, fraction
     share = e.min_within_share
-    yield "eligibility.min_within_share", share, 0 < share < 1, "a fraction in (0, 1)"
+    yield "eligibility.min_within_share", share, 0 <= share < 1, "a fraction in [0, 1)"
     yield (
         "eligibility.min_df_share",
         e.min_df_share,

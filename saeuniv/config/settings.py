@@ -121,7 +121,9 @@ class Eligibility:
     """Floors that a latent must pass in EACH half of the documents to be compared."""
 
     min_firings: int | None = None
-    """Firings on token types seen at least twice; unset: 10 for embedded models, 100 otherwise."""
+    """Firings on token types seen at least twice; unset: 10 for embedded models, 100 otherwise.
+
+    0 here, with a rate of 1 and a share of 0, lets in every latent, those that never fire too."""
 
     max_rate: float = 0.5
     """Largest firing rate."""

@@ -14,6 +14,7 @@ from saeuniv.metrics.matched_correlation import MatchedCorrelation
 from saeuniv.metrics.mutual_knn import MutualKnn
 from saeuniv.metrics.pc1 import Pc1AbsCorr
 from saeuniv.metrics.procrustes import ProcrustesSimilarity
+from saeuniv.metrics.published import PublishedMeanCorrelation, PublishedRsa, PublishedSvcca
 from saeuniv.metrics.ridge import RidgeDecoder, RidgePredictivity
 from saeuniv.metrics.rsa import Rsa, RsaDimensions
 from saeuniv.metrics.shared_fraction import SharedFraction, SharedFraction70
@@ -48,4 +49,7 @@ METRICS: tuple[type[MetricMethod], ...] = (
     RidgePredictivity,
     RsaTokens,
     MutualKnnTokens,
+    PublishedSvcca,
+    PublishedRsa,
+    PublishedMeanCorrelation,
 )

@@ -90,10 +90,18 @@ class MetricMethod(Metric, ABC):
     draws_shifts: ClassVar[bool] = False
     """Evaluates as many shifts as nulls.draws says, rather than all of them; so they are in its key."""
 
+    draws_permutations: ClassVar[bool] = False
+    """Draws permutations without an alignment, as many as its own options say; nulls.seed is in its key."""
+
     needs_nulls: ClassVar[tuple[str, ...]] = ()
     """Matched-again nulls that must be drawn before `measure`."""
 
     needs_decoders: ClassVar[bool] = False
+
+    @property
+    def needs_token_text(self) -> bool:
+        """Reads the text of the token of each row; an option may decide it."""
+        return False
 
     @abstractmethod
     def measure(self, pair: LayerPair) -> tuple[Measurement, ...]:

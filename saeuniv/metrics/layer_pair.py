@@ -1,6 +1,6 @@
 """What a metric is given: two prepared layers, their matches, and the draws all layer pairs share."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from saeuniv.numerics.assignment import Matching, assignment_gap
 from saeuniv.numerics.candidates import Candidates
 from saeuniv.numerics.correlation import CandidateSearch, Evidence, candidates
-from saeuniv.numerics.latents import PreparedLayer
+from saeuniv.numerics.latents import HalfLatents, PreparedLayer
 from saeuniv.numerics.nulls import admissible_shifts, draw_shifts, within_group_shuffle
 from saeuniv.numerics.rows import Half
 from saeuniv.numerics.statistics import document_weights, effective_documents
@@ -18,6 +18,9 @@ from saeuniv.numerics.token_grams import TokenGrams
 
 # A gap that is not spoken of: the best assignment but for the last digits of its prices.
 _PROVEN = 1e-6
+
+WHOLE = 2
+"""Both halves as one, where a half is asked for by its number (0: D1, 1: D2)."""
 
 Matches = Mapping[str, Matching]
 """Matchings by direction: a_to_b and b_to_a, or both."""
@@ -111,6 +114,9 @@ class LayerPair:
     search: CandidateSearch = candidates
     """How candidates are found: the sparse kernel, or an engine of the same answers for a GPU."""
 
+    token_text: Sequence[str] | None = field(default=None, repr=False)
+    """The token of each row of both halves, as text of side A; there for metrics with `needs_token_text`."""
+
     _candidates: dict[tuple[int, Evidence], Candidates] = field(
         default_factory=dict[tuple[int, Evidence], Candidates], repr=False
     )
@@ -137,11 +143,17 @@ class LayerPair:
             *(["not_converged"] if unfinished else []),
         )
 
+    def sides(self, half: int) -> tuple[HalfLatents, HalfLatents]:
+        """Latents of A and of B on a half (0: D1, 1: D2) or `WHOLE`."""
+        if half == WHOLE:
+            return self.a.whole, self.b.whole
+        return self.a.halves[half], self.b.halves[half]
+
     def candidates(self, half: int, evidence: Evidence, *, top_m: int) -> Candidates:
-        """`top_m` partners of every latent on a half (0: D1, 1: D2); a wider search is used again."""
+        """`top_m` partners of every latent on a half, or on `WHOLE`; a wider search is used again."""
         found = self._candidates.get((half, evidence))
         if found is None or found.index_a.shape[1] < top_m:
-            found = self.search(self.a.halves[half], self.b.halves[half], evidence, top_m=top_m)
+            found = self.search(*self.sides(half), evidence, top_m=top_m)
             self._candidates[half, evidence] = found
         return found.first(top_m)
 

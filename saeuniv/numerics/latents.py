@@ -5,49 +5,23 @@ Work that depends on one layer (moments, spectra) is done here, once; a layer pa
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from functools import cached_property
 
 import numpy as np
 import scipy.sparse as sp
-from jaxtyping import Bool, Complex64, Float, Int
+from jaxtyping import Complex64, Float, Int
 
 from saeuniv.numerics.dictionary_similarity import DictionaryParameters
+from saeuniv.numerics.eligibility import Eligibility as Eligibility
+from saeuniv.numerics.eligibility import Floors as Floors
+from saeuniv.numerics.eligibility import eligibility_of
 from saeuniv.numerics.group_sums import GroupSums, group_sums
 from saeuniv.numerics.residuals import unit_residuals
-from saeuniv.numerics.rows import Half
+from saeuniv.numerics.rows import Half, united
 from saeuniv.numerics.sparse_latents import binarised, require_latents
 
 # Spectra of a layer are kept for its next pairs where all of them fit: 256 latents on 62k rows take 64 MiB.
 _KEPT_SPECTRUM_BYTES = 1 << 28
-
-
-class Floors(NamedTuple):
-    """What a latent must reach in EACH half to be compared (docs/statistics.md B)."""
-
-    min_firings: int
-    """Firings inside token types seen at least twice."""
-
-    max_rate: float
-    """Firing rate at most."""
-
-    min_within_share: float
-    """Share of the latent's variance within token types, at least."""
-
-
-class Eligibility(NamedTuple):
-    """The latents compared, and what share of the dictionary they are."""
-
-    eligible: Bool[np.ndarray, " latents"]
-    """Passes every floor in both halves."""
-
-    alive: Bool[np.ndarray, " latents"]
-    """Fires at all."""
-
-    mass_share: float
-    """Share of the activation mass that lies on eligible latents, 0..1."""
-
-    context_share: float | None
-    """Mean over eligible latents of within-type variance / variance; None without eligible latents."""
 
 
 class HalfLatents:
@@ -159,10 +133,28 @@ class PreparedLayer:
         """Latents compared."""
         return self.halves[0].n_latents
 
+    @cached_property
+    def whole(self) -> HalfLatents:
+        """Both halves as one, made when first asked for: as much memory again as they take."""
+        both = united((self.halves[0].half, self.halves[1].half))
+        first, second = (_placed(each, both) for each in self.halves)
+        matrix = sp.csc_array(first + second)
+        matrix.sort_indices()
+        return HalfLatents(matrix, both)
+
     @property
     def nbytes(self) -> int:
-        """Memory held by both halves."""
-        return sum(half.nbytes for half in self.halves)
+        """Memory held by both halves, and by both as one where that was asked for."""
+        made = [self.whole] if "whole" in vars(self) else []
+        return sum(half.nbytes for half in (*self.halves, *made))
+
+
+def _placed(latents: HalfLatents, both: Half) -> sp.csc_array:
+    """The latents of a half on the rows of both."""
+    matrix = latents.matrix
+    rows = np.searchsorted(both.rows, latents.half.rows).astype(matrix.indices.dtype)
+    placed = (matrix.data, rows[matrix.indices], matrix.indptr)
+    return sp.csc_array(placed, shape=(len(both.rows), latents.n_latents))
 
 
 def prepare_layer(
@@ -210,7 +202,7 @@ def prepare_halves(
     for matrix in split:
         matrix.eliminate_zeros()
         matrix.sort_indices()
-    eligibility = _eligibility(split, halves, floors)
+    eligibility = eligibility_of(split, halves, floors)
     chosen = np.flatnonzero(eligibility.eligible)
     first, second = (
         HalfLatents(sp.csc_array(matrix[:, chosen]), half) for matrix, half in zip(split, halves, strict=True)
@@ -220,31 +212,3 @@ def prepare_halves(
         lengths = np.linalg.norm(decoder, axis=1, keepdims=True)
         decoder = decoder / np.where(lengths > 0, lengths, 1.0)
     return PreparedLayer(eligibility, (first, second), decoder, parameters and parameters.chosen(chosen))
-
-
-def _eligibility(split: tuple[sp.csc_array, ...], halves: tuple[Half, Half], floors: Floors) -> Eligibility:
-    eligible = np.ones(split[0].shape[1], bool)
-    within_total, variance_total, mass = np.zeros((3, len(eligible)))
-    for matrix, half in zip(split, halves, strict=True):
-        groups = half.groups["token"]
-        repeated = groups.counts[groups.ids] >= 2
-        active = np.diff(matrix.indptr) > 0
-        firings = np.zeros(len(eligible), np.int64)
-        firings[active] = np.add.reduceat(
-            repeated[matrix.indices], matrix.indptr[:-1][active], dtype=np.int64
-        )
-        everything = HalfLatents(matrix, half)
-        within, variance = everything.norms("token") ** 2, everything.norms("none") ** 2
-        rate = np.diff(matrix.indptr) / len(half.rows)
-        eligible &= (firings >= floors.min_firings) & (rate <= floors.max_rate)
-        eligible &= within >= floors.min_within_share * np.maximum(variance, 1e-300)
-        within_total += within
-        variance_total += variance
-        mass += everything.mass
-    shares = within_total[eligible] / variance_total[eligible]
-    return Eligibility(
-        eligible=eligible,
-        alive=mass > 0,
-        mass_share=float(np.sum(mass[eligible]) / max(float(np.sum(mass)), 1e-300)),
-        context_share=float(shares.mean()) if eligible.any() else None,
-    )

@@ -29,7 +29,7 @@ class Half:
     """One half of the documents: whole sequences of equal length, in document order."""
 
     index: int
-    """0: the match half D1; 1: D2."""
+    """0: the match half D1; 1: D2; 2: both as one."""
 
     rows: Int[np.ndarray, " rows"]
     """The half's rows among all rows, ascending."""
@@ -194,6 +194,19 @@ def make_halves(
         _half(index, np.flatnonzero(half_of_row == index), documents, labels, positions) for index in (0, 1)
     )
     return first, second
+
+
+def united(halves: tuple[Half, Half]) -> Half:
+    """Both halves as one, rows ascending; of the groups only `none`, as others are numbered within a half."""
+    rows = np.concatenate([half.rows for half in halves])
+    offset = len(halves[0].rows_per_document)
+    documents = np.concatenate([halves[0].documents, halves[1].documents + offset])
+    order = np.argsort(rows)
+    starts = np.flatnonzero(np.diff(documents[order])) + 1
+    numbers = np.zeros(len(rows), np.int32)
+    numbers[starts] = 1
+    one = Groups(np.zeros(len(rows), np.int32), np.full(1, float(len(rows))))
+    return Half(2, rows[order], np.cumsum(numbers, dtype=np.int32), halves[0].positions, {"none": one})
 
 
 def _half(

@@ -35,6 +35,22 @@ def p_value(value: float, null_draws: Float[np.ndarray, " draws"]) -> float:
     return (1 + int((null_draws >= value).sum())) / (1 + len(null_draws))
 
 
+def published_p_value(p: float, *, draws: int) -> float:
+    """Share of the draws >= value, in [0, 1], of the p that `p_value` makes of as many: (p (R + 1) - 1) / R.
+
+    The p of published figures: 0 where no draw reaches the value, which no sample of draws can show.
+
+    Raises:
+        ValueError: fewer than one draw, or a p that `p_value` gives for no such number of draws.
+    """
+    if draws < 1:
+        raise ValueError(f"draws={draws}: expected at least 1, got {draws}. A p-value needs one.")
+    reached = round(p * (draws + 1)) - 1
+    if not 0 <= reached <= draws or not math.isclose((reached + 1) / (draws + 1), p, rel_tol=1e-9):
+        raise ValueError(f"p={p}: expected a multiple of 1 / {draws + 1} in (0, 1], got {p}. Give its draws.")
+    return reached / draws
+
+
 def excess(value: float, null_draws: Float[np.ndarray, " draws"]) -> float:
     """Value minus mean of the draws, signed, in the unit of the value: the effect size, 0 without relation.
 

@@ -26,6 +26,7 @@ REASONS = (
     NOT_COMPUTED,
     "no_interval",
     "matched_without_tokens",
+    "no_token_text",
 )
 """Why something is empty; the index of a code is its number in `<metric>__reason`, 0 is "defined".
 

@@ -5,6 +5,9 @@ from collections.abc import Callable, Collection, Hashable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
+import numpy as np
+from jaxtyping import Int
+
 from saeuniv.adapters.correlation_search import search_on
 from saeuniv.compare import CompareSettings
 from saeuniv.config import canonical_json, plain
@@ -14,6 +17,7 @@ from saeuniv.metrics.layer_pair import LayerPair, Matches
 from saeuniv.stages.prepared import Layer, RowChoice, prepared_layer, rows_of
 from saeuniv.stages.scores import Scores, load_matches, save_matches, save_scores
 from saeuniv.stages.task import LatentsReference, Progress, Task
+from saeuniv.stages.tokenizer_files import row_text
 from saeuniv.store import Artifact
 
 _log = logging.getLogger(__name__)
@@ -136,7 +140,7 @@ class ComparePairs(Task):
         )
         search = search_on(self.device)
         pair = LayerPair(a, b, on.draws, self.settings.eligibility.min_df_share, search=search)
-        pair = self._with_matches(pair, outputs)
+        pair = self._with_matches(self._with_text(pair, outputs, on.rows), outputs)
         n_rows = sum(len(half.rows) for half in on.halves)
         n_documents = sum(len(half.rows_per_document) for half in on.halves)
         for metric, output in outputs.scores:
@@ -145,6 +149,12 @@ class ComparePairs(Task):
             with self.store.publish(output) as folder:
                 measured = metric.measure(pair)
                 save_scores(folder, Scores(measured, quality_a, quality_b, n_rows, n_documents))
+
+    def _with_text(self, pair: LayerPair, outputs: PairOutputs, rows: Int[np.ndarray, " kept"]) -> LayerPair:
+        """The pair with the tokens of A as text, where a metric reads them."""
+        if not any(metric.needs_token_text for metric, _ in outputs.scores):
+            return pair
+        return replace(pair, token_text=row_text(self.store, self.layer_a[0], rows))
 
     def _with_matches(self, pair: LayerPair, outputs: PairOutputs) -> LayerPair:
         """The pair with its matches and re-matched nulls, read from the store or made and published."""

@@ -74,6 +74,8 @@ class Naming:
                 spec |= {"alignment": plain(self._settings.alignment)}
             if metric.aligned or metric.draws_shifts:
                 spec |= {"nulls": plain(self._settings.nulls)}
+            elif metric.draws_permutations:
+                spec |= {"nulls": {"seed": self._settings.nulls.seed}}
             if metric.space == "tokens":
                 spec |= {"bootstrap": _resampling(self._settings)}
             self._scorings[id(metric)] = (metric, self._method(spec))
