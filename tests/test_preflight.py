@@ -605,3 +605,12 @@ def test_one_module_touches_the_internals_of_the_hydra_it_is_tested_with() -> No
     assert touching == {"composer.py"}
     assert version("hydra-core").startswith(TESTED_HYDRA)
     assert CONF_DIR.is_dir()
+
+
+def test_floors_of_nothing_let_in_all_latents_and_an_unset_one_is_the_default() -> None:
+    (cell,) = cells("eligibility.min_firings=0", "eligibility.max_rate=1", "eligibility.min_within_share=0")
+    chosen = cell.eligibility
+    assert (chosen.min_firings, chosen.max_rate, chosen.min_within_share) == (0, 1.0, 0.0)
+    assert cells()[0].eligibility.min_firings == 10
+    fault = only_fault("eligibility.min_firings=1")
+    assert fault == "eligibility.min_firings=1: expected at least 2, or 0 for no floor, got 1."

@@ -28,6 +28,27 @@ def test_a_latent_must_fire_often_enough_in_each_half():
     assert layer.n_eligible == 1
 
 
+def test_without_floors_every_latent_is_eligible_and_those_that_never_vary_have_no_share():
+    never, always = (lambda token, t, value=value: value + 0.0 * t for value in (0.0, 2.0))
+    rare = lambda token, t: 1.0 * (t == 7)  # noqa: E731
+    floors = Floors(min_firings=0, max_rate=1.0, min_within_share=0.0)
+    layer = prepare_layer(*columns(never, always, rare), floors=floors)
+    assert layer.eligibility.eligible.all() and layer.eligibility.mass_share == 1.0
+    alone = prepare_layer(*columns(rare), floors=floors).eligibility.context_share
+    assert layer.eligibility.context_share == alone
+    assert prepare_layer(*columns(never, always), floors=floors).eligibility.context_share is None
+    assert layer.whole.norms("none").tolist() == [0.0, 0.0, pytest.approx(np.sqrt(1 - 1 / 400))]
+
+
+def test_both_halves_as_one_hold_the_latents_in_the_order_of_their_rows():
+    data = streams(seed=1)
+    halves = make_halves(data.documents, data.groups, positions=data.positions)
+    layer = prepare_layer(data.a, halves, floors=FLOORS)
+    before = layer.nbytes
+    assert (layer.whole.matrix.toarray() == data.a.toarray()[:, layer.eligibility.eligible]).all()
+    assert layer.whole is layer.whole and layer.nbytes > before
+
+
 def test_firings_on_tokens_seen_once_do_not_count():
     n = 400
     token = np.where(np.arange(n) % 4 == 0, 1000 + np.arange(n), np.arange(n) % 4)

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from saeuniv.numerics.rows import BLOCK_ROWS, make_halves, select_rows, split_documents
+from saeuniv.numerics.rows import BLOCK_ROWS, make_halves, select_rows, split_documents, united
 
 
 def test_each_document_goes_to_the_lighter_half_and_ties_to_the_first():
@@ -22,6 +22,14 @@ def test_halves_partition_the_rows_by_whole_documents():
         assert half.groups["token"].counts.sum() == len(half.rows)
         assert half.groups["none"].counts.tolist() == [len(half.rows)]
         assert (half.documents_by_group("token").sum(axis=1) == half.rows_per_document).all()
+
+
+def test_both_halves_as_one_have_all_rows_in_their_order_and_whole_documents():
+    documents = np.repeat(np.arange(10), np.arange(1, 11) * 4)
+    both = united(make_halves(documents, {"token": np.arange(len(documents)) % 7}, positions=4))
+    assert both.rows.tolist() == list(range(len(documents)))
+    assert both.documents.tolist() == documents.tolist() and both.n_sequences == 55
+    assert both.groups.keys() == {"none"} and both.groups["none"].counts.tolist() == [len(documents)]
 
 
 def test_longest_document_is_counted_in_sequences():

@@ -15,6 +15,7 @@ from saeuniv.numerics.statistics import (
     excess,
     p_value,
     percentile_interval,
+    published_p_value,
     seed_ceiling_scaled,
     z_score,
 )
@@ -28,6 +29,19 @@ def test_p_value_counts_the_draws_at_least_as_large_plus_one() -> None:
     assert p_value(0.3, draws) == 3 / 5
     assert p_value(9.0, draws) == 1 / 5
     assert p_value(-9.0, draws) == 1.0
+
+
+@pytest.mark.parametrize(("value", "published"), [(9.0, 0.0), (0.25, 0.5), (0.3, 0.5), (-9.0, 1.0)])
+def test_the_published_p_is_the_share_of_draws_and_may_be_zero(value: float, published: float) -> None:
+    p = p_value(value, np.array([0.1, 0.2, 0.3, 0.4]))
+    assert published_p_value(p, draws=4) == published and p > 0
+
+
+def test_a_p_of_another_number_of_draws_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"p=0\.01: expected a multiple of 1 / 20 in \(0, 1\], got 0\.01"):
+        published_p_value(0.01, draws=19)
+    with pytest.raises(ValueError, match="draws=0: expected at least 1"):
+        published_p_value(0.5, draws=0)
 
 
 def test_p_values_of_a_true_null_are_uniform() -> None:

@@ -100,7 +100,7 @@ def test_matches_are_named_where_a_metric_asks_for_them(make_plan: MakePlan) -> 
         ({"eligibility": Eligibility(min_firings=7)}, {"matches", "nulls", "aligned", "unaligned"}),
         ({"nulls": {"draws": 25}}, {"selection_shift", "aligned", "drawing"}),
         ({"nulls": {"shuffle_draws": 25}}, {"within_token_shuffle", "aligned", "drawing"}),
-        ({"nulls": {"seed": 5}}, {"nulls", "aligned", "drawing"}),
+        ({"nulls": {"seed": 5}}, {"nulls", "aligned", "drawing", "permuting"}),
         ({"bootstrap": {"draws": 200}}, {"bootstrapped"}),
         ({"bootstrap": {"confidence": 0.9}}, set()),
     ],
@@ -118,6 +118,7 @@ def test_a_name_changes_with_what_changes_the_number_and_nothing_else(
     for (metric, one), (_, two) in zip(before.scores, after.scores, strict=True):
         expected = ("aligned" if metric.aligned else "unaligned") in changed
         expected |= "drawing" in changed and metric.draws_shifts
+        expected |= "permuting" in changed and metric.draws_permutations
         expected |= "bootstrapped" in changed and metric.space == "tokens"
         assert (one != two) == expected, metric
 
@@ -151,3 +152,17 @@ def test_scores_that_draw_shifts_are_named_by_how_many_and_which(make_plan: Make
     before, after = scores(chosen), scores(chosen, change)
     drawing = {"cka_tokens", "rsa_tokens", "topk_overlap"}
     assert {name for name in before if before[name] != after[name]} == drawing
+
+
+def test_the_names_of_metrics_that_were_there_before_are_what_they_were(make_plan: MakePlan) -> None:
+    """Those who compared before find their scores again: nothing is said of what only new metrics have."""
+    row = rows(make_plan("control=none"))[0]
+    found = Naming(row.settings, row.rows).outputs(row.layer_a, row.pairs[0].layer_b, ALL)
+    said = {metric.name: each.spec["method"] for metric, each in found.scores}
+    common = {"eligibility", "rows", "metric"}
+    assert set(said["partial_correlation"]) == {*common, "bootstrap"}
+    assert set(said["cka"]) == {*common, "alignment", "nulls"}
+    assert set(said["cka_tokens"]) == {*common, "nulls", "bootstrap"}
+    assert set(said["svcca"]["metric"]) == {"name", "type", "variance_kept"}
+    assert said["published_rsa"]["nulls"] == {"seed": row.settings.nulls.seed}
+    assert said["cka"]["nulls"].keys() > {"seed", "draws"}
