@@ -218,7 +218,8 @@ def test_a_layer_pair_shows_its_numbers_dictionaries_and_histogram(desk, report:
 def test_matches_are_sorted_searched_and_followed(desk, results: Results) -> None:
     details = details_of(results)
     for at, detail in details.items():
-        text = {"document": "d", "peak": 1, "tokens": ["needle ", str(at)], "a": [0.0, 1.0], "b": [0.5, 1.0]}
+        text = {"document": "d", "domain": "", "peak": 1, "tokens": ["needle ", str(at)]}
+        text |= {"a": [0.0, 1.0], "b": [0.5, 1.0]}
         detail["matches"][4]["contexts"] = [text | {"of": "a"}]
     details["2", "7"]["matches"] = [match for match in details["2", "7"]["matches"] if match["a"] != 0]
     del details["2", "8"]
