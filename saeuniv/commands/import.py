@@ -2,17 +2,17 @@
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from saeuniv.commands.shell import DONE, FAILED, parser, say
+from saeuniv.commands.shell import DONE, FAILED, add_store, parser, say
 from saeuniv.commands.sweeps import MULTIRUN
 from saeuniv.config import ConfigError
 from saeuniv.store import ArtifactError, Store, check_writable
 from saeuniv.store.usage import bytes_text
 from saeuniv.sweep.sharing import Import, plan_import, read_contract
-from saeuniv.sweep.sharing.importing import room_faults
 from saeuniv.sweep.sharing.progress import progress
+from saeuniv.sweep.sharing.room import room_faults
 
 
 def main(argv: Sequence[str]) -> int:
@@ -21,26 +21,23 @@ def main(argv: Sequence[str]) -> int:
     Raises:
         ConfigError: see `plan_import`; nothing is placed.
     """
-    default = Path(os.environ.get("SAEUNIV_STORE", "~/.cache/saeuniv")).expanduser()
     arguments = parser("import", "Put what `saeuniv export` wrote into the store and below multirun/.")
     arguments.add_argument("folder", metavar="DIR", type=Path, help="that was exported")
     arguments.add_argument("--name", help="of the sweep here; default: as exported")
-    arguments.add_argument(
-        "--store",
-        type=Path,
-        default=default,
-        metavar="DIR",
-        help=f"another than {default}".replace("%", "%%"),
-    )
+    add_store(arguments)
     given = arguments.parse_args(argv)
-    source, store = given.folder.expanduser(), Store(given.store.expanduser())
+    source, store = given.folder.expanduser(), Store(given.store)
     total = sum(each.bytes for each in read_contract(source).files.values())
     with progress("verified", total) as told:
         found = plan_import(source, MULTIRUN, name=given.name, told=told)
-    faults = [*filter(None, [check_writable(store.root)]), *room_faults(found, store.root)]
+    faults = [*filter(None, [check_writable(store.root)]), *_room(found, store)]
     if faults:
         raise ConfigError(*faults)
     return _placed(found, store, total)
+
+
+def _room(found: Import, store: Store) -> Iterator[str]:
+    return room_faults(store.root, found.stored_bytes, remedy="Choose another: --store DIR.")
 
 
 def _placed(found: Import, store: Store, total: int) -> int:

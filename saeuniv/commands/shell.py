@@ -5,6 +5,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from saeuniv.app import DONE, FAILED, INTERRUPTED, WRONG_CONFIGURATION
 from saeuniv.config import ConfigError
@@ -44,4 +45,16 @@ def parser(name: str, description: str) -> argparse.ArgumentParser:
     return argparse.ArgumentParser(prog=f"saeuniv {name}", description=description, allow_abbrev=False)
 
 
-__all__ = ["DONE", "FAILED", "WRONG_CONFIGURATION", "guarded", "parser", "say"]
+def add_store(arguments: argparse.ArgumentParser) -> None:
+    """Let a command have --store, by default the one that SAEUNIV_STORE names."""
+    default = path_of(os.environ.get("SAEUNIV_STORE", "~/.cache/saeuniv"))
+    help_ = f"another than {default}".replace("%", "%%")
+    arguments.add_argument("--store", type=path_of, default=default, metavar="DIR", help=help_)
+
+
+def path_of(text: str) -> Path:
+    """A path as it is written in a shell that does not know ~."""
+    return Path(text).expanduser()
+
+
+__all__ = ["DONE", "FAILED", "WRONG_CONFIGURATION", "add_store", "guarded", "parser", "path_of", "say"]

@@ -2,12 +2,11 @@
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from saeuniv.commands.shell import DONE, FAILED, parser, say
+from saeuniv.commands.shell import DONE, FAILED, add_store, parser, path_of, say
 from saeuniv.config import ConfigError
 from saeuniv.report.console import console
 from saeuniv.store.garbage import ARTIFACTS, Garbage, mentioned
@@ -39,15 +38,8 @@ def _parser() -> argparse.ArgumentParser:
     actions = arguments.add_subparsers(dest="action", required=True, metavar="du|gc")
     du = actions.add_parser("du", allow_abbrev=False, help="what the store holds, by kind")
     gc = actions.add_parser("gc", allow_abbrev=False, help="what may go; with --yes it goes")
-    default = Path(os.environ.get("SAEUNIV_STORE", "~/.cache/saeuniv")).expanduser()
     for each in (du, gc):
-        each.add_argument(
-            "--store",
-            type=_path,
-            default=default,
-            metavar="DIR",
-            help=f"another than {default}".replace("%", "%%"),
-        )
+        add_store(each)
         each.add_argument("--json", action="store_true", help="for programs")
     gc.add_argument("--yes", action="store_true", help="remove it; without, it is only listed")
     gc.add_argument(
@@ -59,16 +51,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     gc.add_argument(
         "--unreferenced",
-        type=_path,
+        type=path_of,
         nargs="+",
         metavar="DIR",
         help="also artifacts that no results below these folders (multirun) rest on",
     )
     return arguments
-
-
-def _path(text: str) -> Path:
-    return Path(text).expanduser()
 
 
 def _du(root: Path, given: argparse.Namespace) -> int:

@@ -16,7 +16,12 @@ from saeuniv.metrics.matched_correlation import MatchedCorrelation
 from saeuniv.metrics.mutual_knn import MutualKnn, MutualKnnPermuted
 from saeuniv.metrics.pc1 import Pc1AbsCorr
 from saeuniv.metrics.procrustes import ProcrustesSimilarity
-from saeuniv.metrics.published import PublishedMeanCorrelation, PublishedRsa, PublishedSvcca
+from saeuniv.metrics.published import (
+    PublishedKeptCorrelation,
+    PublishedMeanCorrelation,
+    PublishedRsa,
+    PublishedSvcca,
+)
 from saeuniv.metrics.ridge import RidgeDecoder, RidgePredictivity
 from saeuniv.metrics.rsa import Rsa, RsaDimensions
 from saeuniv.metrics.shared_fraction import SharedFraction, SharedFraction70
@@ -58,4 +63,5 @@ METRICS: tuple[type[MetricMethod], ...] = (
     PublishedSvcca,
     PublishedRsa,
     PublishedMeanCorrelation,
+    PublishedKeptCorrelation,
 )

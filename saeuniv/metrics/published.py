@@ -27,6 +27,7 @@ from saeuniv.numerics.nulls import permutations
 from saeuniv.numerics.published import best_partners, concept_pairs, one_to_one
 
 _CHOOSE, _SCORE = 0, 1
+_WITHOUT_NULL = {"p_value": "no_null", "calibrated": "no_null", "ci": "no_interval"}
 
 
 class NonConcepts(Enum):
@@ -204,12 +205,23 @@ class PublishedMeanCorrelation(PublishedMetric):
 
     def of_pairs(self, pair: LayerPair, pairs: PublishedPairs) -> Measurement:
         """The mean; a pairing of the kept pairs at random would leave it as it is."""
-        return Measurement(
-            "both",
-            float(pairs.correlations.mean()),
-            empty={"p_value": "no_null", "calibrated": "no_null", "ci": "no_interval"},
-            n_matches=len(pairs.index_b),
-        )
+        value, n_matches = float(pairs.correlations.mean()), len(pairs.index_b)
+        return Measurement("both", value, empty=_WITHOUT_NULL, n_matches=n_matches)
+
+
+@dataclass
+class PublishedKeptCorrelation(PublishedMetric):
+    """Mean r of the kept pairs alone: what was published beside the similarities of their rows; no null."""
+
+    name: ClassVar[str] = "published_kept_correlation"
+    space: ClassVar[str] = "tokens"
+
+    def of_pairs(self, pair: LayerPair, pairs: PublishedPairs) -> Measurement:
+        """The mean; undefined where no pair is kept."""
+        kept = pairs.correlations[pairs.index_b]
+        if not len(kept):
+            return Measurement("both", None, "too_few_matches")
+        return Measurement("both", float(kept.mean()), empty=_WITHOUT_NULL, n_matches=len(kept))
 
 
 @cache

@@ -217,10 +217,9 @@ def _title(results: Results, metric: str) -> str:
     row = max((row for row in results.rows if row.metric == metric), key=lambda row: row.null_draws or 0)
     alignment = "" if row.alignment == "-" else f", matches: {row.alignment}"
     draws = f" ({row.null_draws} draws)" if row.null_draws else ""
-    null = f", null: {row.null.replace('_', ' ')}{draws}" if row.null else ", no null"
-    return (
-        f"{metric.replace('_', ' ')}\n{row.model_a} (A, rows) and {row.model_b} (B, columns){alignment}{null}"
-    )
+    null = f"null: {row.null.replace('_', ' ')}{draws}" if row.null else "no null"
+    models = f"{row.model_a} (A, rows) and {row.model_b} (B, columns){alignment}"
+    return f"{metric.replace('_', ' ')}\n{models},\n{null}"
 
 
 def _wrapped(title: str, inches: float) -> str:

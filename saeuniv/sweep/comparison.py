@@ -97,12 +97,24 @@ class Comparison:
         )
 
 
+def _require_same_options(
+    known: Mapping[str, MetricMethod], metrics: Mapping[str, MetricMethod], comparison: str
+) -> None:
+    """Refuse a metric with two sets of options: they would fill one matrix, and the last one would win."""
+    for name in known.keys() & metrics.keys():
+        if known[name] != metrics[name]:
+            raise ConfigError(
+                f"metrics.{name}: expected the same options in all cells of {comparison}, got several: they "
+                f"share one matrix. Run them as sweeps of their own (sweep.name=...)."
+            )
+
+
 def unite(cells: Sequence[Cell], sides: Sides) -> Comparison:
     """The comparison that these cells are parts of: cells that differ only in layers and metrics.
 
     Raises:
-        ConfigError: files that do not fit, layers that a model lacks, nulls that differ, or two models
-            that would not read the same tokens.
+        ConfigError: files that do not fit, layers that a model lacks, nulls or options of a metric that
+            differ, or two models that would not read the same tokens.
     """
     first = cells[0]
     if any(cell.nulls != first.nulls for cell in cells):
@@ -129,8 +141,9 @@ def unite(cells: Sequence[Cell], sides: Sides) -> Comparison:
         for pair in select_pairs(
             cell.pairs, groups["a"], groups["b"], n_layers_a=depths["a"], n_layers_b=depths["b"]
         ):
-            metrics = [metric for metric in cell.metrics if isinstance(metric, MetricMethod)]
-            wanted.setdefault(pair, {}).update({metric.name: metric for metric in metrics})
+            metrics = {each.name: each for each in cell.metrics if isinstance(each, MetricMethod)}
+            _require_same_options(wanted.setdefault(pair, {}), metrics, first.comparison)
+            wanted[pair].update(metrics)
     order = [metric.name for metric in METRICS]
     requests = tuple(
         Wanted(a, b, tuple(sorted(metrics.values(), key=lambda metric: order.index(metric.name))))

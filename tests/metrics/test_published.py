@@ -15,7 +15,13 @@ from saeuniv.config import Bootstrap, Eligibility, Nulls
 from saeuniv.metrics import METRICS
 from saeuniv.metrics.base import PERMUTATION
 from saeuniv.metrics.layer_pair import DrawSettings, LayerPair, make_draws
-from saeuniv.metrics.published import NonConcepts, PublishedMeanCorrelation, PublishedRsa, PublishedSvcca
+from saeuniv.metrics.published import (
+    NonConcepts,
+    PublishedKeptCorrelation,
+    PublishedMeanCorrelation,
+    PublishedRsa,
+    PublishedSvcca,
+)
 from saeuniv.numerics.correlation import candidates
 from saeuniv.numerics.latents import Floors, prepare_layer
 from saeuniv.numerics.rank import rsa, rsa_basis
@@ -82,7 +88,7 @@ def words_at_peaks(x, text):
 
 @cache
 def straight_line(first_seen, unfiltered, in_sample):
-    """Pairs and mean correlation as the published loop has them, dense, one latent of B after the other."""
+    """Pairs, mean correlation and that of the pairs, by the published loop, dense, latent by latent."""
     example = planted()
     data = example.data
     halves = make_halves(data.documents, data.groups, positions=data.positions)
@@ -109,7 +115,8 @@ def straight_line(first_seen, unfiltered, in_sample):
         if i not in single or (not first_seen and chosen_by[j] > chosen_by[single[i]]):
             single[i] = j
     pairs = [(partner[j], j) for j in sorted(single.values()) if scored[j] > 0.1]
-    return np.array(pairs), float(np.mean(scored))
+    kept_mean = float(np.mean([scored[j] for _, j in pairs]))
+    return np.array(pairs), float(np.mean(scored)), kept_mean
 
 
 def first_left(z, k=1):
@@ -138,7 +145,7 @@ def rows_of(pair, pairs):
 @pytest.mark.parametrize("switches", SWITCHES, ids=str)
 def test_every_combination_of_faults_gives_whatstraight_line_code_gives(example, switches):
     pair = layer_pair(example)
-    pairs, mean = straight_line(**switches)
+    pairs, mean, kept_mean = straight_line(**switches)
     u, v = rows_of(pair, pairs)
     order = np.random.default_rng([5, 3]).permutation(len(pairs))
     for pc1 in (True, False):
@@ -156,6 +163,8 @@ def test_every_combination_of_faults_gives_whatstraight_line_code_gives(example,
     assert found.nulls[PERMUTATION][3] == pytest.approx(straight_rsa(u, v[order]), abs=1e-5)
     (found,) = PublishedMeanCorrelation(**switches).measure(pair)
     assert (found.value, found.n_matches) == (pytest.approx(mean, abs=1e-12), len(pairs))
+    (found,) = PublishedKeptCorrelation(**switches).measure(pair)
+    assert (found.value, found.n_matches) == (pytest.approx(kept_mean, abs=1e-12), len(pairs))
 
 
 def test_the_combinations_are_different_pairs(example):

@@ -58,6 +58,7 @@ class Read(NamedTuple):
     svcca: float
     rsa: float
     mean_correlation: float
+    kept_correlation: float
     n_pairs: int
 
 
@@ -225,17 +226,18 @@ def straight_line(
     gram_a = np.corrcoef(decoders[0][[i for i, _, _ in chosen]])[upper]
     gram_b = np.corrcoef(decoders[1][[j for _, j, _ in chosen]])[upper]
     rsa = float(scipy.stats.spearmanr(gram_a, gram_b).statistic)
-    return Read(svcca, rsa, mean_correlation, len(chosen))
+    kept_correlation = float(np.mean([r_ij for _, _, r_ij in chosen]))
+    return Read(svcca, rsa, mean_correlation, kept_correlation, len(chosen))
 
 
 def ours(results: Results, layers: tuple[int, int]) -> Read:
-    svcca, rsa, mean = (
+    svcca, rsa, mean, kept_mean = (
         results.row(f"published_{name}", str(layers[0]), str(layers[1]))
-        for name in ("svcca", "rsa", "mean_correlation")
+        for name in ("svcca", "rsa", "mean_correlation", "kept_correlation")
     )
     assert svcca and rsa and mean and svcca.value is not None and rsa.value is not None
-    assert mean.value is not None
-    return Read(svcca.value, rsa.value, mean.value, svcca.n_matches or 0)
+    assert kept_mean and mean.value is not None and kept_mean.value is not None
+    return Read(svcca.value, rsa.value, mean.value, kept_mean.value, svcca.n_matches or 0)
 
 
 def test_published_mode_gives_what_straight_line_code_gives_with_all_faults_in(run, models, dictionaries):

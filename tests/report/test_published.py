@@ -27,8 +27,12 @@ from tests.report.pages import page_data
 
 DRAWS = 100
 PYTHIA = "pythia_one_to_one"
-OURS = ("published_svcca", "published_rsa", "published_mean_correlation")
-QUANTITY = dict(zip(OURS, ("pc1_abs_corr", "rsa_dimensions", "mean_correlation"), strict=True))
+QUANTITY = {
+    "published_svcca": "pc1_abs_corr",
+    "published_rsa": "rsa_dimensions",
+    "published_kept_correlation": "mean_correlation",
+    "published_mean_correlation": "mean_correlation_all",
+}
 
 Make = Callable[..., Results]
 
@@ -50,8 +54,10 @@ def make(make_row: Callable[..., Row]) -> Make:
         grids = {name: tables.grid(comparison, name) for name in tables.quantities(comparison)}
         sides = {"model_a": own.model_a, "model_b": own.model_b, "sae_a": own.sae_a, "sae_b": own.sae_b}
         rows: list[Row] = []
-        for metric in OURS:
-            for at, record in grids[QUANTITY[metric]].items():
+        for metric, quantity in QUANTITY.items():
+            if names is not None and metric not in names:
+                continue
+            for at, record in grids.get(quantity, {}).items():
                 if at in skip:
                     continue
                 k = round(grids["pc1_p"][at].value * DRAWS) if "pc1_p" in grids else 0
@@ -134,13 +140,13 @@ def test_the_published_numbers_are_within_their_own_tolerances(make: Make) -> No
     found = reproductions(make())
     assert [each.comparison.name for each in found] == [PYTHIA]
     assert first_line(found) == (
-        "240 of 240 published values are within tolerance here: pc1_abs_corr 60 of 60, "
-        "rsa_dimensions 60 of 60, mean_correlation 60 of 60, n_pairs 60 of 60."
+        "300 of 300 published values are within tolerance here: pc1_abs_corr 60 of 60, rsa_dimensions "
+        "60 of 60, mean_correlation 60 of 60, mean_correlation_all 60 of 60, n_pairs 60 of 60."
     )
     assert found[0].notes == (
         "Read: pc1_abs_corr from published_svcca, rsa_dimensions from published_rsa, mean_correlation from "
-        "published_mean_correlation, n_pairs from published_svcca, pc1_null_mean from published_svcca.",
-        "Published and not compared, for nothing here computes it: mean_correlation_unfiltered.",
+        "published_kept_correlation, mean_correlation_all from published_mean_correlation, n_pairs "
+        "from published_svcca, pc1_null_mean from published_svcca.",
     )
 
 
@@ -166,7 +172,8 @@ def test_with_ten_shuffles_the_smallest_p_of_ours_is_no_disagreement(make: Make)
         ("published_svcca", "value", -0.031, "pc1_abs_corr", 0),
         ("published_rsa", "value", 0.021, "rsa_dimensions", 0),
         ("published_rsa", "value", 0.02, "rsa_dimensions", 60),
-        ("published_mean_correlation", "value", 0.03, "mean_correlation", 0),
+        ("published_kept_correlation", "value", 0.03, "mean_correlation", 0),
+        ("published_mean_correlation", "value", 0.03, "mean_correlation_all", 0),
     ],
 )
 def test_a_shift_beyond_the_tolerance_is_told(
@@ -178,7 +185,7 @@ def test_a_shift_beyond_the_tolerance_is_told(
 
     line = first_line(reproductions(make(change=change)))
     assert f"{quantity} {n_within} of 60" in line
-    assert line.startswith(f"{180 + n_within} of 240 ")
+    assert line.startswith(f"{240 + n_within} of 300 ")
 
 
 def test_counts_may_differ_by_one_in_twenty(make: Make) -> None:
@@ -190,8 +197,8 @@ def test_counts_may_differ_by_one_in_twenty(make: Make) -> None:
 
 def test_layer_pairs_that_were_not_asked_for_are_said_and_counted_apart(make: Make) -> None:
     (one,) = found = reproductions(make(skip=((1, 0), (2, 5))))
-    assert first_line(found).startswith("232 of 232 ")
-    assert first_line(found).endswith(" 8 more are of layer pairs that were not asked for.")
+    assert first_line(found).startswith("290 of 290 ")
+    assert first_line(found).endswith(" 10 more are of layer pairs that were not asked for.")
     assert "Not asked for: layer pairs (A-B) 1-0, 2-5." in one.notes
     assert "| 2-5 |" not in published_markdown(found)
     rows = [row for row in csv.DictReader(io.StringIO(published_csv(found))) if row["ours"] == ""]
@@ -205,7 +212,7 @@ def test_a_value_that_is_undefined_here_says_why_and_is_not_within(make: Make) -
         return {**blank, "n_matches": 3, "null_mean": None, "reason": "too_few_matches"} if is_it else {}
 
     (one,) = found = reproductions(make(change=undefined))
-    assert first_line(found).startswith("238 of 240 ")
+    assert first_line(found).startswith("298 of 300 ")
     assert first_line(found).endswith(" 1 of them are undefined here.")
     assert "pc1_abs_corr is undefined here (too few matches): layer pairs (A-B) 5-0." in one.notes
     text = published_markdown(found)
@@ -249,7 +256,11 @@ def test_other_dictionaries_and_switches_are_said(make: Make) -> None:
     assert "Switches of compat: pc1 on, padding off." in notes
 
 
-NEAREST = dict(zip(OURS, ("pc1_abs_corr", "rsa_dimensions", "matched_correlation"), strict=True))
+NEAREST = {
+    "published_svcca": "pc1_abs_corr",
+    "published_rsa": "rsa_dimensions",
+    "published_kept_correlation": "matched_correlation",
+}
 
 
 def test_where_only_the_nearest_metrics_were_computed_these_are_read_and_named(make: Make) -> None:
@@ -261,6 +272,15 @@ def test_where_only_the_nearest_metrics_were_computed_these_are_read_and_named(m
         "docs/from_the_paper.md."
     )
     assert one.notes[0].startswith("Read: pc1_abs_corr from pc1_abs_corr, ")
+
+
+def test_svcca_of_several_components_is_not_judged_by_the_table_of_one(make: Make) -> None:
+    def several(metric: str, a: int, b: int) -> dict[str, object]:
+        return {"flags": "rank_limited;k=57/61"} if metric == "published_svcca" else {}
+
+    (one,) = reproductions(make(change=several))
+    assert "pc1_abs_corr" not in first_line([one]) and "rsa_dimensions 60 of 60" in first_line([one])
+    assert any("nothing here computes it: pc1_abs_corr, pc1_null_mean" in note for note in one.notes)
 
 
 def test_a_matching_in_one_direction_stands_beside_the_table_of_that_direction(make: Make) -> None:
@@ -298,14 +318,15 @@ def test_the_first_line_of_the_markdown_says_how_many(make: Make) -> None:
     assert text.splitlines()[0] == first_line(found)
     assert "## pythia-70m (A) and pythia-160m (B), one to one" in text
     assert "| 2-5 | .678, .678 |" in text
-    header = "| A-B | pc1_abs_corr (0.03) | rsa_dimensions (0.02) | mean_correlation (0.02) | n_pairs (5%) |"
+    header = "| A-B | pc1_abs_corr (0.03) | rsa_dimensions (0.02) | mean_correlation (0.02) | "
+    header += "mean_correlation_all (0.02) | n_pairs (5%) |"
     assert header in text
 
 
 def test_the_csv_has_every_published_value_with_what_it_may_differ_by(make: Make) -> None:
     text = published_csv(reproductions(make()))
     rows = list(csv.DictReader(io.StringIO(text)))
-    assert len(rows) == 5 * 60
+    assert len(rows) == 6 * 60
     (one,) = [
         row for row in rows if (row["quantity"], row["layer_a"], row["layer_b"]) == ("pc1_abs_corr", "2", "5")
     ]

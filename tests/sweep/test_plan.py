@@ -558,6 +558,16 @@ def test_a_comparison_that_is_refused_stops_no_other(tmp_path: Path) -> None:
         assert [report.key for report in work.reports] == [report.key for report in alone.reports]
 
 
+def test_a_metric_with_two_sets_of_options_in_one_comparison_is_refused(tmp_path: Path) -> None:
+    """They would fill one matrix, and the last one would win."""
+    swept = cells("-m", "metrics=[svcca]", "metrics.svcca.variance_kept=0.9,0.99")
+    work = plan(requests(tmp_path, *swept))
+    ((_, error),) = work.refused
+    assert work.tasks == () and "metrics.svcca: expected the same options in all cells" in str(error)
+    apart = plan(requests(tmp_path, *cells("-m", "metrics=[svcca],[cka]")))
+    assert apart.refused == () and apart.tasks
+
+
 def test_where_all_are_refused_nothing_is_planned(tmp_path: Path) -> None:
     work = plan(requests(tmp_path, *cells("nulls.draws=19"), *cells("nulls.draws=29")))
     assert (work.tasks, work.reports, work.n_pairs, len(work.refused)) == ((), (), 0, 1)

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple, cast
 
+from saeuniv.numerics.statistics import published_p_value
 from saeuniv.report.published.measures import LEAST_AGREEMENT, MEASURES, SAME_SIDE, Measure, direction_of
 from saeuniv.report.published.tables import Comparison, Record, published_tables
 from saeuniv.results import NullRow, Results, Row
@@ -127,7 +128,7 @@ def _entries(results: Results, comparison: Comparison) -> Iterable[Entry]:
 def _chosen(results: Results, measure: Measure, comparison: Comparison) -> tuple[str, str] | None:
     """The metric and direction that stand beside a published quantity; None where none does."""
     for metric in measure.metrics:
-        if metric not in results.metrics:
+        if metric not in results.metrics or (measure.is_of_one_component and _keeps_more(results, metric)):
             continue
         alignment = next(row.alignment for row in results.rows if row.metric == metric)
         direction = direction_of(metric, alignment, comparison.pairing)
@@ -136,13 +137,19 @@ def _chosen(results: Results, measure: Measure, comparison: Comparison) -> tuple
     return None
 
 
+def _keeps_more(results: Results, metric: str) -> bool:
+    """Whether it is SVCCA of several components a side (pc1=false), which flags say of: `k=57/61`."""
+    rows = (row for row in results.rows if row.metric == metric)
+    return any(flag.startswith("k=") for row in rows for flag in row.flags.split(";"))
+
+
 def _entry(results: Results, measure: Measure, record: Record, metric: str, row: Row | None) -> Entry:
     place = (record.comparison, measure, record.layer_a, record.layer_b, metric)
     if row is None:
         return Entry(*place, None, record.value, None, _NOT_ASKED)
     ours, own_p = _number(results, measure, row), None
     if measure.column == "p_value" and ours is not None:
-        own_p, ours = ours, _by_shuffles(ours, cast(int, _draws(results, row)))
+        own_p, ours = ours, published_p_value(ours, draws=cast(int, _draws(results, row)))
     if ours is None:
         # A null that was not drawn is no disagreement; a value that is undefined is one.
         is_fault = measure.is_judged and row.value is None
@@ -182,11 +189,6 @@ def _shuffled(results: Results, row: Row) -> NullRow | None:
         if (each.layer_a, each.layer_b, each.metric, each.direction, each.null) == wanted:
             return each
     return None
-
-
-def _by_shuffles(p: float, draws: int) -> float:
-    """K / R of (1 + k) / (R + 1): the share of the shuffles that reached the value."""
-    return max(0, round(p * (draws + 1)) - 1) / draws
 
 
 def _notes(results: Results, comparison: Comparison, entries: Sequence[Entry]) -> Iterable[str]:

@@ -12,7 +12,8 @@ SAME_SIDE = "same_side"
 
 _PC1 = ("published_svcca", "pc1_abs_corr")
 _RSA = ("published_rsa", "rsa_dimensions")
-_MEAN = ("published_mean_correlation", "matched_correlation")
+_KEPT = ("published_kept_correlation", "matched_correlation")
+_ALL = ("published_mean_correlation",)
 
 
 class Measure(NamedTuple):
@@ -41,6 +42,11 @@ class Measure(NamedTuple):
         return abs(ours - theirs) <= bound + _ROUNDING
 
     @property
+    def is_of_one_component(self) -> bool:
+        """Whether it was published of the first principal components."""
+        return self.metrics == _PC1
+
+    @property
     def is_judged(self) -> bool:
         """Whether it counts as within tolerance or not."""
         return self.rule == SAME_SIDE or self.tolerance is not None
@@ -61,10 +67,11 @@ _ROUNDING = 1e-9
 MEASURES = (
     Measure("pc1_abs_corr", _PC1, "value", 0.03),
     Measure("rsa_dimensions", _RSA, "value", 0.02),
-    Measure("mean_correlation", _MEAN, "value", 0.02),
+    Measure("mean_correlation", _KEPT, "value", 0.02),
+    Measure("mean_correlation_all", _ALL, "value", 0.02),
     Measure(
         "n_pairs",
-        (*_PC1[:1], *_RSA[:1], *_MEAN[:1], _PC1[1], _RSA[1], _MEAN[1]),
+        (_PC1[0], _RSA[0], _KEPT[0], *_ALL, _PC1[1], _RSA[1], _KEPT[1]),
         "n_matches",
         0.05,
         "relative",

@@ -58,7 +58,7 @@ class Record(NamedTuple):
     comparison: str
     quantity: str
     """pc1_abs_corr, pc1_null_mean, pc1_p, rsa_dimensions, mean_correlation (of the pairs that were kept),
-    mean_correlation_unfiltered (of all latents of B, those that never fire as 0) or n_pairs."""
+    mean_correlation_all (of all latents of B, those that never fire as 0) or n_pairs."""
 
     layer_a: int
     """As the dictionaries are named: `layers.3` is 3."""

@@ -64,7 +64,8 @@ def published_table(part: Part) -> Table:
         box=box.SIMPLE_HEAD,
     )
     for place, header in enumerate(part.header):
-        table.add_column(escape(header), justify="right" if place else "left")
+        # In words, where a narrow terminal may break it.
+        table.add_column(escape(header.replace("_", " ")), justify="right" if place else "left")
     for cells in part.rows:
         table.add_row(*map(escape, cells))
     return table

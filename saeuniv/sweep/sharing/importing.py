@@ -16,7 +16,6 @@ from saeuniv.results import load
 from saeuniv.results.swap import new_sibling
 from saeuniv.store import FORMAT, Artifact, ArtifactError, Kind, Store, artifact
 from saeuniv.store.manifest import MANIFEST, Manifest, read_manifest, sha256_of_file
-from saeuniv.store.usage import bytes_text
 from saeuniv.sweep.sharing.contract import DICTIONARIES, RESULTS, Contract, read_contract, unsafe
 from saeuniv.sweep.sharing.pieces import Copied, copy
 
@@ -37,6 +36,12 @@ class Import:
 
     results: dict[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
     """Files below the sweep, by comparison; those of the sweep itself under the empty name."""
+
+    @property
+    def stored_bytes(self) -> int:
+        """Of what may go to the store."""
+        files = self.contract.files.items()
+        return sum(each.bytes for name, each in files if not name.startswith(f"{RESULTS}/"))
 
     @property
     def local(self) -> tuple[str, ...]:
@@ -119,21 +124,6 @@ def plan_import(source: Path, multirun: Path, *, name: str | None, told: Copied)
     if faults:
         raise ConfigError(*faults)
     return found
-
-
-def room_faults(found: Import, store: Path) -> Iterator[str]:
-    """What is said where the store's disk has too little room."""
-    of_artifacts = sum(
-        each.bytes for name, each in found.contract.files.items() if not name.startswith(f"{RESULTS}/")
-    )
-    place = store.absolute()
-    while not place.is_dir():
-        place = place.parent
-    if (free := shutil.disk_usage(place).free) < of_artifacts:
-        yield (
-            f"{store}: expected {bytes_text(of_artifacts)} of room, got {bytes_text(free)}. Choose another: "
-            f"--store DIR."
-        )
 
 
 def _file_faults(source: Path, contract: Contract, told: Copied) -> Iterator[str]:

@@ -1,7 +1,6 @@
 """What an export would hold, and everything that stands against it, before a byte is written."""
 
 import re
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,7 +9,6 @@ from saeuniv.config import ConfigError
 from saeuniv.results import Results, load
 from saeuniv.stages.stored import stored_comparison
 from saeuniv.store import ArtifactError
-from saeuniv.store.usage import bytes_text
 from saeuniv.sweep.sharing.card import About, card
 from saeuniv.sweep.sharing.contract import CARD, DICTIONARIES, EXPORT, KINDS, LATENTS, RESULTS
 from saeuniv.sweep.sharing.dictionaries import SPARSIFY_FILE, Place, places, shelve
@@ -18,6 +16,7 @@ from saeuniv.sweep.sharing.latents import latents
 from saeuniv.sweep.sharing.licences import licence_pieces
 from saeuniv.sweep.sharing.pieces import Piece, written
 from saeuniv.sweep.sharing.results import results_pieces, sweep_pieces
+from saeuniv.sweep.sharing.room import room_faults
 from saeuniv.sweep.sharing.used import used
 
 UNKNOWN = "unknown"
@@ -95,7 +94,8 @@ def plan_export(wanted: Wanted) -> Export:
         _collect(export, wanted, found)
     except (ValueError, ArtifactError) as error:
         faults += str(error).splitlines()
-    faults += _room_faults(wanted.target, export.bytes)
+    remedy = f"Choose another disk, or less: --what {RESULTS}."
+    faults += room_faults(wanted.target, export.bytes, remedy=remedy)
     if faults:
         raise ConfigError(*dict.fromkeys(faults))
     _finish(export, tuple(found.values()))
@@ -176,17 +176,6 @@ def _choice_faults(wanted: Wanted) -> Iterator[str]:
         yield (
             f"--license {wanted.license}: expected an identifier as the hub has them (mit, apache-2.0, "
             f"cc-by-4.0, other), got another."
-        )
-
-
-def _room_faults(target: Path, n_bytes: int) -> Iterator[str]:
-    place = target.absolute()
-    while not place.is_dir():
-        place = place.parent
-    if (free := shutil.disk_usage(place).free) < n_bytes:
-        yield (
-            f"{target}: expected {bytes_text(n_bytes)} of room, got {bytes_text(free)}. Choose another disk, "
-            f"or less: --what {RESULTS}."
         )
 
 
