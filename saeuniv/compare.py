@@ -30,6 +30,7 @@ from saeuniv.metrics.layer_pair import DrawSettings, LayerPair, make_draws
 from saeuniv.numerics.dictionary_similarity import DictionaryParameters
 from saeuniv.numerics.latents import Floors, prepare_layer
 from saeuniv.numerics.rows import make_halves
+from saeuniv.numerics.semantic import row_words
 from saeuniv.numerics.sparse_latents import require_latents
 from saeuniv.numerics.statistics import calibrated, excess, p_value, percentile_interval, z_score
 
@@ -131,6 +132,7 @@ def compare_latents(
     decoders: tuple[Float[np.ndarray, "latents_a d_a"], Float[np.ndarray, "latents_b d_b"]] | None = None,
     parameters: tuple[DictionaryParameters, DictionaryParameters] | None = None,
     token_text: Sequence[str] | None = None,
+    words: Sequence[str] | None = None,
     settings: CompareSettings | None = None,
 ) -> tuple[MetricResult, ...]:
     """Every metric of two layers' latents on the same tokens, each with its null, p and interval.
@@ -146,11 +148,12 @@ def compare_latents(
         parameters: of the dictionaries of A and B, for alignments that read them, and for metrics that do,
             which are left out without them.
         token_text: the token of each row as text, for metrics that read it.
+        words: the word that each row is a part of, "" for none, for metrics of categories of words.
         settings: alignment, metrics, floors, nulls and bootstrap.
 
     Raises:
         ValueError: arrays of unequal length, signed latents, sequences that span documents, labels that a
-            metric needs and `groups` lacks, or no text of tokens for a metric that reads it.
+            metric needs and `groups` lacks, or no tokens or words as text for a metric that reads them.
     """
     settings = settings or CompareSettings()
     metrics = tuple(each for each in settings.metrics if decoders is not None or not each.needs_decoders)
@@ -162,7 +165,7 @@ def compare_latents(
             f"{right.shape[0]} of B and {len(documents)} document numbers."
         )
     _check_groups(groups, metrics, settings.alignment)
-    _check_text(token_text, metrics, len(documents))
+    _check_text(token_text, words, metrics, len(documents))
     halves = make_halves(documents, groups, positions=positions_per_sequence)
     floors, both = settings.floors, zip(decoders or (None, None), parameters or (None, None), strict=True)
     (decoder_a, parameters_a), (decoder_b, parameters_b) = both
@@ -170,7 +173,8 @@ def compare_latents(
     b = prepare_layer(right, halves, floors=floors, decoder=decoder_b, parameters=parameters_b)
     a, b = replace(a, dictionary=parameters_a), replace(b, dictionary=parameters_b)
     draws, min_df_share = make_draws(halves, settings.draws), settings.eligibility.min_df_share
-    pair = LayerPair(a, b, draws, min_df_share, token_text=token_text)
+    of_rows = None if words is None else row_words(words)
+    pair = LayerPair(a, b, draws, min_df_share, token_text=token_text, words=of_rows)
     pair = with_matches(pair, settings.alignment, metrics)
     return tuple(
         summarise(metric, measurement, settings.alignment, confidence=settings.bootstrap.confidence)
@@ -241,10 +245,21 @@ def _check_groups(
         )
 
 
-def _check_text(token_text: Sequence[str] | None, metrics: tuple[MetricMethod, ...], n_rows: int) -> None:
-    reading = [metric.name for metric in metrics if metric.needs_token_text]
-    if token_text is None and reading:
-        names = ", ".join(reading)
-        raise ValueError(f"token_text: expected each row's token for {names}, got none. Or unfiltered=True.")
-    if token_text is not None and len(token_text) != n_rows:
-        raise ValueError(f"token_text: expected {n_rows} tokens, one a row, got {len(token_text)}.")
+def _check_text(
+    token_text: Sequence[str] | None,
+    words: Sequence[str] | None,
+    metrics: tuple[MetricMethod, ...],
+    n_rows: int,
+) -> None:
+    given = {
+        "token_text": (token_text, [each.name for each in metrics if each.needs_token_text], "token"),
+        "words": (words, [each.name for each in metrics if each.needs_words], "word"),
+    }
+    for name, (text, reading, unit) in given.items():
+        if text is None and reading:
+            raise ValueError(
+                f"{name}: expected each row's {unit} for {', '.join(reading)}, got none. Give them, or leave "
+                f"these metrics out of settings.metrics."
+            )
+        if text is not None and len(text) != n_rows:
+            raise ValueError(f"{name}: expected {n_rows} {unit}s, one a row, got {len(text)}.")

@@ -1,5 +1,7 @@
 """Tokens as readable text, from the content of tokenizer.json alone: no model library is asked."""
 
+import bisect
+import itertools
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
@@ -12,6 +14,8 @@ _CONTINUED = "##"
 """What WordPiece begins a token with that continues a word."""
 
 _BYTE = re.compile(r"<0x([0-9A-Fa-f]{2})>")
+
+_WORD = re.compile(r"[^\W\d_]+(?:['\u2019][^\W\d_]+)*")
 
 _LONGEST_CHARACTER = 4
 """Bytes of a character in UTF-8, at most."""
@@ -72,6 +76,29 @@ def pieces(tokens: Sequence[bytes], *, peak: int) -> tuple[str, ...]:
         shared = owners[start:end]
         texts[peak if peak in shared else shared[0]] += text
     return tuple(texts)
+
+
+def words(tokens: Sequence[bytes]) -> tuple[str, ...]:
+    """The word that each token is a part of; of a token with parts of several the last, "" without a letter.
+
+    A word is a run of letters, apostrophes between letters included: not digits, hyphens or marks. It may
+    reach over several tokens, and is as long as the tokens show it.
+    """
+    ends = list(itertools.accumulate(map(len, tokens)))
+    text = b"".join(tokens).decode("utf-8", "surrogateescape")
+    # Bytes before each character: in ASCII one a character.
+    widths = (len(each.encode("utf-8", "surrogateescape")) for each in text)
+    places = range(len(text) + 1) if text.isascii() else [0, *itertools.accumulate(widths)]
+    found = list(_WORD.finditer(text))
+    starts = [places[each.start()] for each in found]
+    whole: list[str] = []
+    start = 0
+    for end in ends:
+        last = bisect.bisect_left(starts, end) - 1
+        is_part = last >= 0 and places[found[last].end()] > start and end > start
+        whole.append(found[last].group() if is_part else "")
+        start = end
+    return tuple(whole)
 
 
 def _characters(data: bytes) -> Iterator[tuple[int, int, str]]:

@@ -10,6 +10,7 @@ from saeuniv.report.console import console, summary_table
 from saeuniv.report.meaning import meaning
 from saeuniv.report.page import SWEEP
 from saeuniv.report.published import first_line, published_parts, published_table, reproductions
+from saeuniv.report.semantic import categories_of, semantic_table
 from saeuniv.results import Results, load
 from saeuniv.stages.drawn import draw
 from saeuniv.stages.stored import stored_comparison
@@ -54,6 +55,8 @@ def _report(folder: Path, *, show: bool) -> Results | None:
     if show or results.summary.get("job_type") != "control":
         console().print(summary_table(results, control))
         say(meaning(results, control))
+        if categories_of(results):
+            console().print(semantic_table(results))
         _show_published(results)
         say(f"comparison: {folder / RESULTS}")
     return results

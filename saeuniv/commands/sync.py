@@ -9,7 +9,7 @@ from saeuniv.commands.shell import DONE, FAILED, say
 from saeuniv.commands.sweeps import comparison_folders, sweep_parser
 from saeuniv.commands.tracked import comparison_of, settings_of, sweep_of
 from saeuniv.config import ConfigError
-from saeuniv.metrics import METRICS
+from saeuniv.metrics import EVERYWHERE
 from saeuniv.results import load
 from saeuniv.tracking import OfflineRun, dashboard, inspect, no_key, run_folders, track, upload, write_outcome
 
@@ -79,7 +79,7 @@ def _rebuild(comparison: Path) -> bool:
         sweep=sweep_of(results, comparison),
         comparison=comparison_of(results),
         job_type=str(results.summary.get("job_type", "comparison")),
-        metrics=[metric.name for metric in METRICS],
+        metrics=EVERYWHERE,
     )
     if outcome.mode == "failed":
         sys.stderr.write(f"{outcome.message}\n")

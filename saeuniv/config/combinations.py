@@ -29,6 +29,12 @@ def _metrics(config: Config) -> Iterator[str]:
             f"primary_metric={config.primary_metric}: expected one of the metrics computed, got a metric "
             f"that is not in metrics=[{','.join(config.metrics)}]. Choose one of these or add it there."
         )
+    for key, metric in config.metrics.items():
+        if key != metric.name:
+            yield (
+                f"metrics.{key}: expected the name that its options give it, metrics.{metric.name}, got "
+                f"{key}. Results are named so: give both the same name."
+            )
 
 
 def _control(config: Config) -> Iterator[str]:

@@ -24,6 +24,7 @@ from saeuniv.metrics.published import (
 )
 from saeuniv.metrics.ridge import RidgeDecoder, RidgePredictivity
 from saeuniv.metrics.rsa import Rsa, RsaDimensions
+from saeuniv.metrics.semantic import SemanticCorrelation, SemanticMetric, SemanticRsa, SemanticSvcca
 from saeuniv.metrics.shared_fraction import SharedFraction, SharedFraction70
 from saeuniv.metrics.svcca import Svcca
 from saeuniv.metrics.token_geometry import MutualKnnTokens, RsaTokens
@@ -64,4 +65,10 @@ METRICS: tuple[type[MetricMethod], ...] = (
     PublishedRsa,
     PublishedMeanCorrelation,
     PublishedKeptCorrelation,
+    SemanticSvcca,
+    SemanticRsa,
+    SemanticCorrelation,
 )
+
+EVERYWHERE: tuple[str, ...] = tuple(each.name for each in METRICS if not issubclass(each, SemanticMetric))
+"""Metrics that every W&B table has columns for; those of categories of words only where they are computed."""

@@ -29,6 +29,12 @@ WITHIN_TOKEN_SHUFFLE = "within_token_shuffle"
 ROTATION = "rotation"
 """N10: B's dictionary in another basis: one rotation of all its directions, matched again."""
 
+RANDOM_SUBSPACE = "random_subspace"
+"""N2: as many latents of each side, as often active, paired by the same procedure."""
+
+RANDOM_WORDS = "random_words"
+"""N2 of words: the latents of as many words, as frequent, found and paired by the same procedure."""
+
 TOKEN_IDENTITY = "token_identity_ceiling"
 """N6: mean over latents of the largest r that a function of the token alone has with them; no draws."""
 
@@ -100,6 +106,12 @@ class MetricMethod(Metric, ABC):
     """Matched-again nulls that must be drawn before `measure`."""
 
     needs_decoders: ClassVar[bool] = False
+
+    needs_words: ClassVar[bool] = False
+    """Reads the word that the token of each row is a part of."""
+
+    family: ClassVar[str] = ""
+    """Metrics of one family are one family of tests, over which q is taken; empty: each is its own."""
 
     @property
     def needs_token_text(self) -> bool:

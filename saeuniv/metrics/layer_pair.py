@@ -13,6 +13,7 @@ from saeuniv.numerics.correlation import CandidateSearch, Evidence, candidates
 from saeuniv.numerics.latents import HalfLatents, PreparedLayer
 from saeuniv.numerics.nulls import admissible_shifts, draw_shifts, within_group_shuffle
 from saeuniv.numerics.rows import Half
+from saeuniv.numerics.semantic import RowWords
 from saeuniv.numerics.statistics import document_weights, effective_documents
 from saeuniv.numerics.token_grams import TokenGrams
 
@@ -116,6 +117,9 @@ class LayerPair:
 
     token_text: Sequence[str] | None = field(default=None, repr=False)
     """The token of each row of both halves, as text of side A; there for metrics with `needs_token_text`."""
+
+    words: RowWords | None = field(default=None, repr=False)
+    """The word of each row of both halves, in the text of side A; there for metrics with `needs_words`."""
 
     _candidates: dict[tuple[int, Evidence], Candidates] = field(
         default_factory=dict[tuple[int, Evidence], Candidates], repr=False

@@ -144,29 +144,40 @@ class PublishedSimilarity(PublishedMetric):
 
     def of_pairs(self, pair: LayerPair, pairs: PublishedPairs) -> Measurement:
         """The similarity of the rows in order, and with B's rows in the orders drawn."""
-        assert pair.a.decoder is not None and pair.b.decoder is not None
-        metric, n_pairs = self.similarity, len(pairs.index_b)
-        if n_pairs < 2:
-            return Measurement("both", None, "too_few_matches", n_matches=n_pairs)
-        a = metric.prepare(pair.a.decoder[pairs.index_a])
-        b = metric.prepare(pair.b.decoder[pairs.index_b])
-        found = metric.compare(a, b, permutation=None)
-        if found.value is None:
-            return Measurement("both", None, found.reason, n_matches=n_pairs)
-        drawn = [
-            metric.compare(a, b, permutation=order).value
-            for order in permutations(n_pairs, draws=self.runs, seed=pair.draws.permutation_seed)
-        ]
-        closed = metric.closed_form(a, b)
-        return Measurement(
-            "both",
-            found.value,
-            nulls={PERMUTATION: np.array([each for each in drawn if each is not None])},
-            empty={"ci": "needs_rematching"},
-            moments={metric.closed_form_name: closed} if closed else {},
-            n_matches=n_pairs,
-            flags=found.flags,
-        )
+        return of_rows(self.similarity, pair, pairs.index_a, pairs.index_b, runs=self.runs)
+
+
+def of_rows(
+    metric: DecoderMetric[Any],
+    pair: LayerPair,
+    index_a: Int[np.ndarray, " pairs"],
+    index_b: Int[np.ndarray, " pairs"],
+    *,
+    runs: int,
+) -> Measurement:
+    """The similarity of the decoder rows of pairs, beside `runs` pairings of them at random."""
+    assert pair.a.decoder is not None and pair.b.decoder is not None
+    n_pairs = len(index_b)
+    if n_pairs < 2:
+        return Measurement("both", None, "too_few_matches", n_matches=n_pairs)
+    a, b = metric.prepare(pair.a.decoder[index_a]), metric.prepare(pair.b.decoder[index_b])
+    found = metric.compare(a, b, permutation=None)
+    if found.value is None:
+        return Measurement("both", None, found.reason, n_matches=n_pairs)
+    drawn = [
+        metric.compare(a, b, permutation=order).value
+        for order in permutations(n_pairs, draws=runs, seed=pair.draws.permutation_seed)
+    ]
+    closed = metric.closed_form(a, b)
+    return Measurement(
+        "both",
+        found.value,
+        nulls={PERMUTATION: np.array([each for each in drawn if each is not None])},
+        empty={"ci": "needs_rematching"},
+        moments={metric.closed_form_name: closed} if closed else {},
+        n_matches=n_pairs,
+        flags=found.flags,
+    )
 
 
 @dataclass

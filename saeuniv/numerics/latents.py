@@ -16,6 +16,7 @@ from saeuniv.numerics.eligibility import Eligibility as Eligibility
 from saeuniv.numerics.eligibility import Floors as Floors
 from saeuniv.numerics.eligibility import eligibility_of
 from saeuniv.numerics.group_sums import GroupSums, group_sums
+from saeuniv.numerics.peaks import peak_rows
 from saeuniv.numerics.residuals import unit_residuals
 from saeuniv.numerics.rows import Half, united
 from saeuniv.numerics.sparse_latents import binarised, require_latents
@@ -34,6 +35,7 @@ class HalfLatents:
         self._by_row: sp.csr_array | None = None
         self._binary: HalfLatents | None = None
         self._sums: dict[str, GroupSums] = {}
+        self._peaks: dict[int, Int[np.ndarray, "latents n_peaks"]] = {}
         self._spectra: dict[tuple[str, int], Complex64[np.ndarray, "latents positions frequencies"]] = {}
 
     @property
@@ -46,7 +48,7 @@ class HalfLatents:
         """Memory held, what has been computed on demand included."""
         matrices = [self.matrix] if self._by_row is None else [self.matrix, self._by_row]
         arrays = [each for matrix in matrices for each in (matrix.data, matrix.indices)]
-        kept = [*arrays, *self._sums.values(), *self._spectra.values()]
+        kept = [*arrays, *self._sums.values(), *self._peaks.values(), *self._spectra.values()]
         return sum(each.nbytes for each in kept) + (self._binary.nbytes if self._binary else 0)
 
     @property
@@ -69,6 +71,16 @@ class HalfLatents:
         mass = np.zeros(self.n_latents)
         mass[np.diff(self.matrix.indptr) > 0] = self.sums("none").sums
         return mass
+
+    def chosen(self, index: Int[np.ndarray, " chosen"]) -> "HalfLatents":
+        """Some of the latents, in this order."""
+        return HalfLatents(sp.csc_array(self.matrix[:, index]), self.half)
+
+    def peaks(self, n_peaks: int) -> Int[np.ndarray, "latents n_peaks"]:
+        """The rows of the half on which each latent is most active, made once; see `peak_rows`."""
+        if n_peaks not in self._peaks:
+            self._peaks[n_peaks] = peak_rows(self.matrix, n_peaks)
+        return self._peaks[n_peaks]
 
     def permuted(self, order: Int[np.ndarray, " rows"]) -> "HalfLatents":
         """The same latents with row t taken from row order[t]: what is left when rows are shuffled."""

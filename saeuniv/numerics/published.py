@@ -72,14 +72,8 @@ def top_tokens(
         token_text: the token of each of all rows, those of other halves included.
         n_tokens: how many rows.
     """
-    matrix = latents.matrix
-    entries = slice(matrix.indptr[latent], matrix.indptr[latent + 1])
-    rows, values = matrix.indices[entries], matrix.data[entries]
-    least = np.partition(values, -n_tokens)[-n_tokens] if len(values) > n_tokens else 0.0
-    some = np.flatnonzero((values >= least) & (values > 0))
-    # Rows ascend: a stable order keeps the first of equals.
-    top = some[np.argsort(-values[some], kind="stable")[:n_tokens]]
-    return frozenset(token_text[int(row)] for row in latents.half.rows[rows[top]])
+    peaks = latents.peaks(n_tokens)[latent]
+    return frozenset(token_text[int(row)] for row in latents.half.rows[peaks[peaks >= 0]])
 
 
 def is_concept(tokens_a: frozenset[str], tokens_b: frozenset[str], non_concepts: Collection[str]) -> bool:

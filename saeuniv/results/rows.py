@@ -29,6 +29,7 @@ REASONS = (
     "matched_without_tokens",
     "other_basis",
     "no_token_text",
+    "few_latents",
 )
 """Why something is empty; the index of a code is its number in `<metric>__reason`, 0 is "defined".
 

@@ -154,10 +154,15 @@ class ComparePairs(Task):
                 save_scores(folder, Scores(measured, quality_a, quality_b, n_rows, n_documents))
 
     def _with_text(self, pair: LayerPair, outputs: PairOutputs, rows: Int[np.ndarray, " kept"]) -> LayerPair:
-        """The pair with the tokens of A as text, where a metric reads them."""
-        if not any(metric.needs_token_text for metric, _ in outputs.scores):
+        """The pair with the tokens or words of A's text, where a metric reads them."""
+        tokens = any(metric.needs_token_text for metric, _ in outputs.scores)
+        words = any(metric.needs_words for metric, _ in outputs.scores)
+        text = row_text(self.store, self.layer_a[0], rows) if tokens or words else None
+        if text is None:
             return pair
-        return replace(pair, token_text=row_text(self.store, self.layer_a[0], rows))
+        return replace(
+            pair, token_text=text.tokens if tokens else None, words=text.words if words else None
+        )
 
     def _with_matches(self, pair: LayerPair, outputs: PairOutputs) -> LayerPair:
         """The pair with its matches and re-matched nulls, read from the store or made and published."""

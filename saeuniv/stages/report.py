@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from saeuniv.config import Eligibility, Tracking, canonical_json, plain
-from saeuniv.metrics import METRICS
+from saeuniv.metrics import EVERYWHERE
 from saeuniv.results import FORMAT_VERSION, Results, Row, is_written, write_results, write_status
 from saeuniv.stages.described import Described
 from saeuniv.stages.grid import grid_summaries
@@ -188,12 +188,18 @@ class Report(Task):
             "family_size": sum(row.p_value is not None for row in family),
             "smallest_p": min((1 / (1 + row.null_draws) for row in family if row.null_draws), default=None),
             "headline": {
-                metric: headline(both, metric) for metric in dict.fromkeys(row.metric for row in both)
+                metric: headline(both, metric, family=self._family(metric))
+                for metric in dict.fromkeys(row.metric for row in both)
             },
             **token_summary(self.store, *self.tokens),
             "python": platform.python_version(),
             "saeuniv": importlib.metadata.version("saeuniv"),
         }
+
+    def _family(self, metric: str) -> tuple[str, ...]:
+        """The metrics that are one family of tests with this one, itself included."""
+        families = {each.metric.name: each.metric.family for each in self.reported}
+        return tuple(name for name, family in families.items() if family and family == families[metric])
 
     def _untrained(self, results: Results, pairs: list[PairScores]) -> Results | None:
         """The control, of the scores that the rows are joined with: its own results may come later."""
@@ -223,7 +229,7 @@ class Report(Task):
             sweep=self.sweep,
             comparison=self.described.comparison,
             job_type=self.job_type,
-            metrics=[metric.name for metric in METRICS],
+            metrics=EVERYWHERE,
         )
         if outcome.mode != "failed":  # which tracking has warned of itself
             _log.info("tracking: %s", outcome.message)

@@ -60,16 +60,17 @@ class _Known(NamedTuple):
 def result_rows(pairs: list[PairScores], described: Described) -> tuple[Row, ...]:
     """layer_pairs.csv: every metric of every layer pair in each direction.
 
-    q is taken over the layer pairs that were computed and tested.
+    q is taken over the layer pairs that were computed and tested; those of all metrics of a family are one.
 
     Raises:
         ValueError: if no score was computed.
     """
     known = _known(pairs)
     rows = [row for pair in pairs for row in _rows(pair, described, known)]
+    family_of = {pair.metric.name: pair.metric.family or pair.metric.name for pair in pairs}
     families: dict[tuple[str, str], list[int]] = {}
     for index, row in enumerate(rows):
-        families.setdefault((row.metric, row.direction), []).append(index)
+        families.setdefault((family_of[row.metric], row.direction), []).append(index)
     for members in families.values():
         p = np.array([np.nan if rows[i].p_value is None else rows[i].p_value for i in members], dtype=float)
         for index, q in zip(members, benjamini_hochberg(p), strict=True):

@@ -1,5 +1,6 @@
 """The tokenizer that a stored token set was made with, found again by the hash of its vocabulary."""
 
+import itertools
 import logging
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -9,10 +10,11 @@ import numpy as np
 from jaxtyping import Int
 
 from saeuniv.adapters.checkpoints import byte_tokenizer_json, read_json, tokenizer_hash
-from saeuniv.adapters.token_pieces import TokenBytes
+from saeuniv.adapters.token_pieces import TokenBytes, words
+from saeuniv.numerics.semantic import RowWords, row_words
 from saeuniv.stages.stored import StoredComparison, config_of
 from saeuniv.stages.task import LatentsReference, ModelReference
-from saeuniv.stages.tokens import read_held_out
+from saeuniv.stages.tokens import HeldOut, read_held_out
 from saeuniv.store import Artifact, Kind, Store
 from saeuniv.store.manifest import read_manifest
 
@@ -44,8 +46,35 @@ def token_bytes(stored: StoredComparison, tokens: Artifact) -> TokenBytes:
     return TokenBytes(_UNKNOWN)
 
 
-def row_text(store: Store, side: LatentsReference, rows: Int[np.ndarray, " rows"]) -> list[str] | None:
-    """The token of each of these rows, decoded alone; bytes that are no character become U+FFFD.
+class RowText:
+    """The text of the rows that layers are compared on, in tokens of one side."""
+
+    def __init__(self, read: TokenBytes, held_out: HeldOut, rows: Int[np.ndarray, " rows"]) -> None:
+        """`rows` are the rows of the token set that are compared on."""
+        self._read = read
+        self._held_out = held_out
+        self._rows = rows
+
+    @property
+    def tokens(self) -> list[str]:
+        """The token of each row, decoded alone; bytes that are no character become U+FFFD."""
+        ids, place = np.unique(self._held_out.ids[self._held_out.keep][self._rows], return_inverse=True)
+        texts = [self._read(int(each)).decode("utf-8", errors="replace") for each in ids]
+        return [texts[each] for each in place]
+
+    @property
+    def words(self) -> RowWords:
+        """The word that the token of each row is a part of; positions that are no rows complete it."""
+        known = {int(each): self._read(int(each)) for each in np.unique(self._held_out.ids)}
+        found: list[str] = []
+        for ids, keep in zip(self._held_out.ids, self._held_out.keep, strict=True):
+            whole = words([known[each] for each in ids.tolist()])
+            found.extend(itertools.compress(whole, keep))
+        return row_words([found[each] for each in self._rows.tolist()])
+
+
+def row_text(store: Store, side: LatentsReference, rows: Int[np.ndarray, " rows"]) -> RowText | None:
+    """The text of these rows.
 
     None where the tokenizer of the token set is neither the model's nor the embedded one: a warning says so.
     """
@@ -60,10 +89,7 @@ def row_text(store: Store, side: LatentsReference, rows: Int[np.ndarray, " rows"
             side.model.label,
         )
         return None
-    held_out = read_held_out(store, side.tokens)
-    ids, place = np.unique(held_out.ids[held_out.keep][rows], return_inverse=True)
-    texts = [read(int(each)).decode("utf-8", errors="replace") for each in ids]
-    return [texts[each] for each in place]
+    return RowText(read, read_held_out(store, side.tokens), rows)
 
 
 def _found(wanted: str, files: Iterable[Path]) -> TokenBytes | None:

@@ -144,9 +144,8 @@ def unite(cells: Sequence[Cell], sides: Sides) -> Comparison:
             metrics = {each.name: each for each in cell.metrics if isinstance(each, MetricMethod)}
             _require_same_options(wanted.setdefault(pair, {}), metrics, first.comparison)
             wanted[pair].update(metrics)
-    order = [metric.name for metric in METRICS]
     requests = tuple(
-        Wanted(a, b, tuple(sorted(metrics.values(), key=lambda metric: order.index(metric.name))))
+        Wanted(a, b, tuple(sorted(metrics.values(), key=_order)))
         for (a, b), metrics in sorted(wanted.items())
     )
     layers_a = {layer for request in requests for layer in request.layer_a}
@@ -160,6 +159,11 @@ def unite(cells: Sequence[Cell], sides: Sides) -> Comparison:
     b = sides.resolve(first.b, text, layers_b, partner=tokenizer_a if aligned else None)
     a, b = replace(a, absent=absent["a"]), replace(b, absent=absent["b"])
     return Comparison(first, a, b, requests)
+
+
+def _order(metric: MetricMethod) -> tuple[int, str]:
+    """The place of its kind among all, and its name: one kind may be there for several categories."""
+    return METRICS.index(type(metric)), metric.name
 
 
 def _absent(cells: Sequence[Cell], name: str, sides: Sides) -> Mapping[int, str]:

@@ -10,6 +10,7 @@ from saeuniv.config import TrackingMode
 from saeuniv.config.launcher import Cluster
 from saeuniv.report.console import console, summary_table
 from saeuniv.report.corrections import are_corrections, corrections_line, corrections_table
+from saeuniv.report.semantic import categories_of, semantic_table
 from saeuniv.report.meaning import meaning
 from saeuniv.report.pairs import are_pairs, pairs_line, pairs_table
 from saeuniv.results import Results, load, write_status
@@ -190,6 +191,8 @@ def _show_comparisons(work: Plan, found: dict[Path, Results | None]) -> None:
         control = found[beside] if beside else None
         console().print(summary_table(results, control))
         console().print(meaning(results, control), highlight=False)
+        if categories_of(results):
+            console().print(semantic_table(results))
         console().print(f"comparison: {report.folder / 'results'}", highlight=False, soft_wrap=True)
         if beside and control:
             console().print(f"control: {beside / 'results'}", highlight=False, soft_wrap=True)

@@ -341,6 +341,7 @@ def test_every_metric_has_a_finite_value_or_a_reason_where_all_latents_are_compa
     data = example.data._replace(a=sp.csr_array(x))
     groups = {**data.groups, "token_x_position": data.groups["token_bigram"]}
     changes = {"groups": groups, "decoders": example.decoders, "token_text": example.text}
+    changes["words"] = [each.strip() for each in example.text]
     found = compared(data, settings(*metrics), **changes)
     # Those that read dictionaries are left out, as there are none here.
     assert {name for name, _ in found} == {each.name for each in metrics if each.reads != "dictionaries"}

@@ -1,4 +1,5 @@
 import time
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -242,11 +243,17 @@ def test_no_component_is_the_first_where_two_have_the_same_variance() -> None:
     assert first_component(gaussian(5, 1, 30)).gap == 1
 
 
-def test_a_basis_of_matched_decoders_takes_at_most_two_milliseconds() -> None:
+def test_a_basis_of_matched_decoders_takes_little_more_than_its_decomposition() -> None:
     x = gaussian(170, 64, 16)
-    seconds: list[float] = []
-    for _ in range(20):
-        start = time.process_time()
-        svcca_basis(x, variance_kept=0.99)
-        seconds.append(time.process_time() - start)
-    assert min(seconds) < 2e-3
+
+    def least(work: Callable[[], object]) -> float:
+        seconds: list[float] = []
+        for _ in range(20):
+            start = time.process_time()
+            work()
+            seconds.append(time.process_time() - start)
+        return min(seconds)
+
+    # A ratio, which is the same on slow machines: 1.0 to 1.2 measured.
+    bare = least(lambda: np.linalg.svd(x, full_matrices=False))
+    assert least(lambda: svcca_basis(x, variance_kept=0.99)) < 2 * bare

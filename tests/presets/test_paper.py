@@ -7,6 +7,7 @@ line with what it checks: Hugging Face's own hidden states, dense matrices, loop
 
 import io
 import json
+import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -23,6 +24,7 @@ import transformers as hf
 
 from saeuniv.adapters.model_folders import save_model_folder
 from saeuniv.app import main
+from saeuniv.metrics.semantic import categories
 from saeuniv.numerics.statistics import published_p_value
 from saeuniv.results import Results, load
 from tests.fake_hub import FakeHub, serving
@@ -114,8 +116,8 @@ def run(
     with serving(tmp_path, monkeypatch) as hub:
         publish(hub, models, dictionaries)
 
-        def launch(*argv: str) -> Results:
-            monkeypatch.setattr(sys, "argv", ["launch.py", "experiment=paper_pythia", *ASKED, *argv])
+        def launch(*argv: str, experiment: str = "paper_pythia") -> Results:
+            monkeypatch.setattr(sys, "argv", ["launch.py", f"experiment={experiment}", *ASKED, *argv])
             before = set(Path("multirun").glob("single/*"))
             with pytest.raises(SystemExit) as ended:
                 main()
@@ -152,18 +154,28 @@ def publish(hub: FakeHub, models: dict[str, Path], dictionaries: dict[tuple[str,
     hub.add("datasets/Skylion007/openwebtext", pages)
 
 
-def straight_line(
+class Dense(NamedTuple):
+    """Latents of both models on the same rows."""
+
+    a: np.ndarray
+    b: np.ndarray
+    decoders: list[np.ndarray]
+    tokens: list[str]
+    words: list[str]
+    """The word that each token ends in, found in the text itself."""
+
+
+def dense(
     models: dict[str, Path],
     dictionaries: dict[tuple[str, int], Dictionary],
     layers: tuple[int, int],
     on: dict[str, bool],
-) -> Read:
-    """The published analysis; `on` says which of its faults are in."""
+) -> Dense:
     tokenizer = hf.AutoTokenizer.from_pretrained(models["70m"])
     tokenizer.pad_token = tokenizer.eos_token
-    batch = tokenizer(
-        texts(), padding=True, truncation=True, max_length=CONTEXT, padding_side="right", return_tensors="pt"
-    )
+    settings = {"padding": True, "truncation": True, "max_length": CONTEXT, "padding_side": "right"}
+    batch = tokenizer(texts(), **settings, return_tensors="pt", return_offsets_mapping=True)
+    offsets = batch.pop("offset_mapping").tolist()
     latents, decoders = [], []
     for size, layer in zip(("70m", "160m"), layers, strict=True):
         it = dictionaries[size, layer]
@@ -185,21 +197,44 @@ def straight_line(
         latents.append(acts.astype(np.float64))
         decoders.append(it.decoder.astype(np.float64))
     ids = batch["input_ids"].reshape(-1).numpy()
+    places = zip(texts(), offsets, strict=True)
+    words = [word_at(text, end, start) for text, each in places for start, end in each]
     if not on["padding"]:
         keep = batch["attention_mask"].numpy().astype(bool)
         whole = keep.sum(1, keepdims=True) // BLOCK * BLOCK
         keep = (keep & (np.arange(keep.shape[1]) < whole)).reshape(-1)
         latents, ids = [each[keep] for each in latents], ids[keep]
-    a, b = latents
-    z_a, z_b = ((each - each.mean(0)) / (each.std(0) + 1e-30) for each in latents)
-    correlation = z_a.T @ z_b / len(a)
-    correlation[:, b.std(0) == 0] = 0
-    correlation[a.std(0) == 0] = 0
+        words = [word for word, is_kept in zip(words, keep, strict=True) if is_kept]
+    return Dense(*latents, decoders, [tokenizer.decode([int(each)]) for each in ids], words)
+
+
+def word_at(text: str, end: int, start: int) -> str:
+    """The last run of letters that the characters from start to end are a part of."""
+    found = [each for each in re.finditer(r"[A-Za-z]+", text) if each.start() < end and each.end() > start]
+    return found[-1][0] if found and end > start else ""
+
+
+def correlations(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    z_a, z_b = ((each - each.mean(0)) / (each.std(0) + 1e-30) for each in (a, b))
+    found = z_a.T @ z_b / len(a)
+    found[:, b.std(0) == 0] = 0
+    found[a.std(0) == 0] = 0
+    return found
+
+
+def straight_line(
+    models: dict[str, Path],
+    dictionaries: dict[tuple[str, int], Dictionary],
+    layers: tuple[int, int],
+    on: dict[str, bool],
+) -> Read:
+    """The published analysis; `on` says which of its faults are in."""
+    a, b, decoders, strings, _ = dense(models, dictionaries, layers, on)
+    correlation = correlations(a, b)
     best, r = correlation.argmax(0), correlation.max(0)
     alive = (b > 0).any(0) if not on["dead_latents"] else np.ones(WIDTH, dtype=bool)
     pairs = [(int(best[j]), j, float(r[j])) for j in range(WIDTH) if alive[j]]
     mean_correlation = float(np.mean([each[2] for each in pairs]))
-    strings = [tokenizer.decode([int(each)]) for each in ids]
     kept: list[tuple[int, int, float]] = []
     for i, j, r_ij in pairs:
         top = [{strings[t] for t in np.argsort(-x, kind="stable")[:5]} for x in (a[:, i], b[:, j])]
@@ -241,7 +276,7 @@ def ours(results: Results, layers: tuple[int, int]) -> Read:
 
 
 def test_published_mode_gives_what_straight_line_code_gives_with_all_faults_in(run, models, dictionaries):
-    results = run()
+    results = run("compat.unfiltered=true")
     for layers in ((1, 2), (2, 2)):
         expected = straight_line(models, dictionaries, layers, dict.fromkeys(SWITCHES, True))
         assert expected.n_pairs >= 8
@@ -249,7 +284,10 @@ def test_published_mode_gives_what_straight_line_code_gives_with_all_faults_in(r
 
 
 def test_dead_latents_lower_the_mean_and_other_rows_lower_the_correlation(run):
-    published, alive, held_out = run(), run("compat.dead_latents=false"), run("compat.in_sample=false")
+    published, alive, held_out = (
+        run("compat.unfiltered=true", *more)
+        for more in ((), ("compat.dead_latents=false",), ("compat.in_sample=false",))
+    )
     for layers in ((1, 2), (2, 2)):
         assert ours(alive, layers).mean_correlation > ours(published, layers).mean_correlation
         assert ours(held_out, layers).mean_correlation < ours(published, layers).mean_correlation
@@ -257,10 +295,10 @@ def test_dead_latents_lower_the_mean_and_other_rows_lower_the_correlation(run):
 
 def test_the_published_p_can_be_0_and_ours_cannot(run):
     row = run().row("published_svcca", "1", "2")
-    assert row and row.p_value and row.null_draws == 100
-    assert row.p_value >= 1 / 101
-    assert published_p_value(row.p_value, draws=100) == pytest.approx(row.p_value * 1.01 - 0.01)
-    assert published_p_value(1 / 101, draws=100) == 0
+    assert row and row.p_value and row.null_draws == 20
+    assert row.p_value >= 1 / 21
+    assert published_p_value(row.p_value, draws=20) == pytest.approx(row.p_value * 1.05 - 0.05)
+    assert published_p_value(1 / 21, draws=20) == 0
 
 
 @pytest.mark.parametrize("switch", [each for each in SWITCHES if each not in ("in_sample", "dead_latents")])
@@ -268,9 +306,54 @@ def test_each_switch_alone_gives_what_straight_line_code_gives_without_that_faul
     switch, run, models, dictionaries
 ):
     on = {name: name != switch for name in SWITCHES}
-    results = run(f"compat.{switch}=false")
+    # The preset has this one off: the notebooks filter.
+    filtered = [] if switch == "unfiltered" else ["compat.unfiltered=true"]
+    results = run(f"compat.{switch}=false", *filtered)
     for layers in ((1, 2), (2, 2)):
         expected = straight_line(models, dictionaries, layers, on)
         published = straight_line(models, dictionaries, layers, dict.fromkeys(SWITCHES, True))
         assert expected != published, "the fault changes nothing here"
         assert ours(results, layers) == pytest.approx(expected, abs=1e-5)
+
+
+CATEGORY = ("and", "the", "of", "is", "be", "are", "a", "to", "in", "by")
+
+
+@pytest.mark.parametrize("mode", ["published", "corrected"])
+def test_a_category_of_words_is_what_straight_line_code_finds(mode, run, models, dictionaries):
+    own = [f"metrics.semantic_{kind}_{name}.draws=19" for kind in ("svcca", "rsa") for name in categories()]
+    own += [f"metrics.semantic_{kind}_time.words=[{','.join(CATEGORY)}]" for kind in ("svcca", "rsa")]
+    asked = ("metrics=[semantic_svcca,semantic_rsa]", f"mode={mode}", "eligibility.min_firings=2", *own)
+    results = run(*asked, experiment="paper_semantic")
+    on = dict.fromkeys(SWITCHES, mode == "published")
+    row = results.row("semantic_rsa_time", "1", "2")
+    assert row and row.null == "random_subspace" and row.value is not None and row.p_value is not None
+    words = {each.null: each for each in results.null_rows if each.metric == "semantic_rsa_time"}
+    assert {"random_subspace", "random_words", "permutation"} <= set(words)
+    if mode == "corrected":
+        return
+    found = dense(models, dictionaries, (1, 2), on)
+
+    def of_category(latents: np.ndarray) -> list[int]:
+        return [
+            j
+            for j in range(WIDTH)
+            if any(
+                found.words[t].lower() in CATEGORY
+                for t in np.argsort(-latents[:, j], kind="stable")[:5]
+                if latents[t, j] > 0
+            )
+        ]
+
+    in_a, in_b = of_category(found.a), of_category(found.b)
+    r = correlations(found.a[:, in_a], found.b[:, in_b])
+    pairs: dict[int, int] = {}
+    for j in range(len(in_b)):
+        pairs.setdefault(int(r[:, j].argmax()), j)
+    u, v = (
+        found.decoders[side][[own[pair[side]] for pair in pairs.items()]]
+        for side, own in ((0, in_a), (1, in_b))
+    )
+    upper = np.triu_indices(len(pairs), 1)
+    expected = scipy.stats.spearmanr(np.corrcoef(u)[upper], np.corrcoef(v)[upper]).statistic
+    assert (row.n_matches, row.value) == (len(pairs), pytest.approx(expected, abs=1e-5))

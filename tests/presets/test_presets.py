@@ -56,7 +56,7 @@ def publish(hub: FakeHub, tmp_path: Path) -> Callable[..., None]:
     """A function that publishes a tiny model of an architecture under a name and a branch."""
 
     def add(name: str, *, n_layers: int = 3, seed: int = 0, branch: str = "main", chat: bool = False) -> None:
-        family = name.split("/")[1].split("-")[0]
+        family = "gemma1" if name == "google/gemma-2b" else name.split("/")[1].split("-")[0]
         folder = tmp_path / "models" / f"{name}-{branch}".replace("/", "_")
         tokenizer = byte_bpe(400) if family == "gpt2" else tokenizers()["bytes"]
         if chat:
@@ -74,6 +74,8 @@ def _model(family: str, n_layers: int, n_ids: int) -> hf.PreTrainedModel:
     block = {"hidden_size": D_MODEL, "num_hidden_layers": n_layers, "num_attention_heads": 2}
     block |= {"intermediate_size": 32, "max_position_embeddings": CONTEXT}
     match family:
+        case "gemma1":
+            return hf.GemmaForCausalLM(hf.GemmaConfig(head_dim=8, num_key_value_heads=1, **block, **common))
         case "gemma":
             own = {"head_dim": 8, "num_key_value_heads": 1, "sliding_window": 8}
             return hf.Gemma2ForCausalLM(hf.Gemma2Config(**own, **block, **common))
@@ -128,6 +130,18 @@ def _sparsify(folders: list[str]) -> dict[str, bytes]:
     return {f"{folder}/{name}": each for folder in folders for name, each in content.items()}
 
 
+def _sae_lens(folder: str) -> dict[str, bytes]:
+    """A dictionary that gives back its input, in the first of sae-lens' layouts (hook_point in cfg.json)."""
+    from safetensors.numpy import save
+
+    both = np.concatenate([np.eye(D_MODEL), -np.eye(D_MODEL)]).astype(np.float32)
+    tensors = {"W_enc": np.ascontiguousarray(both.T), "b_enc": np.zeros(2 * D_MODEL, np.float32)}
+    tensors |= {"W_dec": both, "b_dec": np.zeros(D_MODEL, np.float32)}
+    cfg = {"model_name": "gemma-2b", "hook_point": "blocks.1.hook_resid_post", "hook_point_layer": 1}
+    cfg |= {"d_in": D_MODEL, "d_sae": 2 * D_MODEL, "dtype": "float32", "context_size": 1024}
+    return {f"{folder}/cfg.json": json.dumps(cfg).encode(), f"{folder}/sae_weights.safetensors": save(tensors)}
+
+
 def _gemma_scope(n_layers: int) -> dict[str, bytes]:
     """Dictionaries that give back their input, of 16k latents of which most are silent."""
     files: dict[str, bytes] = {}
@@ -146,7 +160,8 @@ def _gemma_scope(n_layers: int) -> dict[str, bytes]:
 
 
 def _run(monkeypatch: pytest.MonkeyPatch, *argv: str) -> int:
-    monkeypatch.setattr(sys, "argv", ["launch.py", *argv, *SMALL])
+    preset, *overrides = argv
+    monkeypatch.setattr(sys, "argv", ["launch.py", preset, *SMALL, *overrides])
     with pytest.raises(SystemExit) as ended:
         main()
     return int(ended.value.code or 0)
@@ -169,12 +184,13 @@ def _comparisons() -> list[Path]:
 def test_every_preset_of_the_hub_is_run_here() -> None:
     presets = {path.stem for path in (CONF_DIR / "experiment").glob("*.yaml")}
     anchors = {name for name in presets if name.startswith("anchor_")}
-    # That of the paper is run in test_paper.py, the embedded ones elsewhere.
-    assert presets == {*RUN, *anchors, "paper_pythia", "tiny", "tiny_seeds"}
-    for name in (*RUN, *anchors, "paper_pythia"):
-        header = (CONF_DIR / "experiment" / f"{name}.yaml").read_text()
-        assert "# Answers: " in header and "# Needs: " in header
-        assert f"python launch.py experiment={name}" in header.replace("\n# ", " ")
+    # Those of Pythia are run in test_paper.py, the embedded ones elsewhere.
+    others = {"paper_pythia", "paper_semantic", "corrections"}
+    assert presets == {*RUN, *anchors, *others, "tiny", "tiny_seeds"}
+    for name in (*RUN, *anchors, *others):
+        header = (CONF_DIR / "experiment" / f"{name}.yaml").read_text().replace("\n# ", " ")
+        assert " Answers: " in header and " Needs: " in header
+        assert f"python launch.py experiment={name}" in header
 
 
 def _seeds(hub: FakeHub, publish: Callable[..., None]) -> tuple[str, ...]:
@@ -198,6 +214,15 @@ def _base_chat(hub: FakeHub, publish: Callable[..., None]) -> tuple[str, ...]:
     hub.add("google/gemma-scope-2b-pt-res", _gemma_scope(2))
     _add_conversations(hub)
     return ()
+
+
+def _paper_gemma(hub: FakeHub, publish: Callable[..., None]) -> tuple[str, ...]:
+    publish("google/gemma-2b", n_layers=2, seed=1)
+    publish("google/gemma-2-2b", n_layers=2, seed=2)
+    hub.add("jbloom/Gemma-2b-Residual-Stream-SAEs", _sae_lens("gemma_2b_blocks.1.hook_resid_post_16384"))
+    hub.add("google/gemma-scope-2b-pt-res", _gemma_scope(2))
+    _add_web_pages(hub)
+    return ("layers.a=[1]", "layers.b=[1]", "width_a=32", "metrics=[published_gemma,raw_correlation]")
 
 
 def _size_ladder(hub: FakeHub, publish: Callable[..., None]) -> tuple[str, ...]:
@@ -245,6 +270,7 @@ RUN: dict[str, tuple[Callable[..., tuple[str, ...]], int]] = {
     "seeds": (_seeds, 2),
     "training_data": (_training_data, 1),
     "base_chat": (_base_chat, 1),
+    "paper_gemma": (_paper_gemma, 1),
     "size_ladder": (_size_ladder, 3),
     "cross_family": (_cross_family, 2),
     "later_layers_mlp": (_later_layers_mlp, 1),

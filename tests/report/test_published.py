@@ -79,9 +79,13 @@ def make(make_row: Callable[..., Row]) -> Make:
 def test_every_table_of_the_source_is_there_with_all_its_numbers() -> None:
     """21 tables, of which the last has three numbers in each entry."""
     tables = published_tables()
-    found = Counter((each.comparison, each.authors_name) for each in tables.records)
+    of_words = {each.name for each in tables.comparisons if each.category}
+    whole = [each for each in tables.records if each.comparison not in of_words]
+    found = Counter((each.comparison, each.authors_name) for each in whole)
     assert len(found) == 20 + 3
-    by_comparison = Counter(each.comparison for each in tables.records)
+    by_comparison = Counter(each.comparison for each in whole)
+    # Five numbers of each of 303 categories and layer pairs; only Pythia lacks Biology.
+    assert len(tables.records) - len(whole) == 5 * 303 and len(of_words) == 7 + 8
     assert by_comparison == {
         PYTHIA: 6 * 60,
         "pythia_many_to_one": 4 * 60,
@@ -126,6 +130,31 @@ def test_categories_of_words_are_read_by_models() -> None:
     assert len(tables.category("gemma", "Biology")) == 16
     with pytest.raises(ValueError, match=r"got pythia Biology\. Choose one of: pythia Time"):
         tables.category("pythia", "Biology")
+
+
+def test_a_category_stands_beside_its_own_table(make_results: Callable[..., Results]) -> None:
+    """Ours at .04 from the published value is within, at .06 it is not; sizes are shown, not judged."""
+    theirs = published_tables().category("pythia", "Emotions")
+
+    def value(metric: str, i: int, j: int) -> dict[str, object] | None:
+        record = theirs.get((i, j))
+        off = {"semantic_svcca_emotions": 0.04, "semantic_rsa_emotions": -0.06}[metric]
+        published = record and (
+            record.pc1_abs_corr if metric == "semantic_svcca_emotions" else record.rsa_dimensions
+        )
+        return None if published is None else {"value": published + off, "n_matches": 7}
+
+    models = {"model_a": "EleutherAI/pythia-70m", "model_b": "EleutherAI/pythia-160m"}
+    names = ("semantic_svcca_emotions", "semantic_rsa_emotions")
+    (found,) = reproductions(make_results(value, 6, 12, names, **models, alignment="-"))
+    assert found.comparison.name == "pythia_emotions" and found.comparison.title.endswith("of emotions")
+    assert "pc1_abs_corr 25 of 25, rsa_dimensions 0 of 25" in first_line([found])
+    assert found.notes[0].startswith("Words: the categories are of our own making")
+    (part,) = published_parts([found])
+    assert part.header[:4] == (
+        *("A-B", "pc1_abs_corr (0.05)", "rsa_dimensions (0.05)", "n_pairs (not judged)"),
+    )
+    assert len(part.rows) == 25 and part.rows[0][3].startswith("7, ")
 
 
 def test_reading_the_tables_needs_neither_torch_nor_pandas() -> None:

@@ -27,7 +27,7 @@ def test_the_columns_are_those_of_the_contract_in_its_order():
 _CODES = """
 not_requested no_eligible_latents few_degrees_of_freedom too_few_matches undefined_similarity few_documents
 few_shifts matching_size_varies too_many_latents needs_rematching no_null failed not_computed no_interval
-matched_without_tokens other_basis no_token_text
+matched_without_tokens other_basis no_token_text few_latents
 """
 
 

@@ -1,6 +1,7 @@
 """The text of tokens as metrics are given it, and that it is read only for those that ask."""
 
 import logging
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -51,10 +52,29 @@ def rows_as_bytes():
 def test_each_row_has_its_token_decoded_alone(run):
     whole = b"".join(rows_as_bytes())
     rows = np.array([0, 3, len(whole) - 1])
-    found = row_text(run.store, reference(run, "a"), np.arange(len(whole)))
+    found = row_text(run.store, reference(run, "a"), np.arange(len(whole))).tokens
     assert found == [bytes([each]).decode("utf-8", "replace") for each in whole]
-    assert row_text(run.store, reference(run, "a"), rows) == [found[each] for each in rows]
+    assert row_text(run.store, reference(run, "a"), rows).tokens == [found[each] for each in rows]
     assert "." in found and "�" in found
+
+
+def test_each_row_has_the_word_that_its_token_is_a_part_of(run):
+    """Also where the word begins on a position that is no row; letters of two bytes are two tokens of it."""
+    expected = []
+    for text in TEXTS.values():
+        data = text.encode()
+        for start in range(0, len(data) - CONTEXT + 1, CONTEXT):
+            shown = data[start : start + CONTEXT]
+            places = [""] * CONTEXT
+            for word in re.finditer(rb"(?:[a-z]|\xc3\xa9)+", shown):
+                places[slice(*word.span())] = [word[0].decode()] * len(word[0])
+            expected += places[FIRST_ROW:]
+    words = row_text(run.store, reference(run, "a"), np.arange(len(expected))).words
+    found = [words.vocabulary[each] for each in words.ids]
+    assert found == expected and {"the", "cat", "sat", "éthe", ""} <= set(found)
+    some = np.array([5, 40])
+    again = row_text(run.store, reference(run, "a"), some).words
+    assert [again.vocabulary[each] for each in again.ids] == [found[each] for each in some]
 
 
 def test_a_tokenizer_that_is_nowhere_gives_no_text_and_says_so(tmp_path, make_row, caplog):

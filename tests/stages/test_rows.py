@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from saeuniv.alignments import Hungarian
-from saeuniv.metrics import Cka, MatchedCorrelation, Measurement, PartialCorrelation, RawCorrelation
+from saeuniv.metrics import Cka, MatchedCorrelation, Measurement, PartialCorrelation, RawCorrelation, SemanticRsa
 from saeuniv.metrics.base import DOCUMENT_SHIFT, PERMUTATION, SELECTION_SHIFT, WITHIN_TOKEN_SHUFFLE
 from saeuniv.results import hookpoint_kind
 from saeuniv.stages.described import Described, SideDescription
@@ -134,6 +134,18 @@ def test_q_values_are_taken_over_the_layer_pairs_of_one_metric_and_direction():
     assert [row.q_value for row in both] == pytest.approx([0.03, 0.06, 0.41])
     assert {row.q_value for row in rows if row.direction == "a_to_b"} == {0.01}
     assert [row.q_value for row in rows if row.metric == "raw_correlation"] == pytest.approx([0.91])
+
+
+def test_q_values_of_a_family_are_taken_over_all_its_metrics():
+    null = np.arange(99.0)
+    measured_at = {name: scores(measured(value, null=null)) for name, value in (("time", 98.5), ("nature", 1))}
+    pairs = [
+        pair(own, metric=SemanticRsa(category=name)) for name, own in measured_at.items() for _ in range(2)
+    ]
+    rows = result_rows([*pairs, pair(scores(measured(98.5, null=null)))], DESCRIBED)
+    # p = .01 twice among four, and once alone.
+    assert [row.q_value for row in rows[:2]] == [pytest.approx(0.02)] * 2
+    assert rows[-1].q_value == pytest.approx(0.01)
 
 
 def test_a_layer_pair_without_p_is_no_member_of_the_family():

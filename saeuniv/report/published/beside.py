@@ -4,7 +4,13 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple, cast
 
 from saeuniv.numerics.statistics import published_p_value
-from saeuniv.report.published.measures import LEAST_AGREEMENT, MEASURES, SAME_SIDE, Measure, direction_of
+from saeuniv.report.published.measures import (
+    LEAST_AGREEMENT,
+    SAME_SIDE,
+    Measure,
+    direction_of,
+    measures_of,
+)
 from saeuniv.report.published.tables import Comparison, Record, published_tables
 from saeuniv.results import NullRow, Results, Row
 
@@ -87,7 +93,8 @@ def first_line(found: Sequence[Reproduction]) -> str:
     """
     entries = [each for one in found for each in one.entries]
     asked = [each for each in entries if each.within is not None]
-    parts = ", ".join(_of_quantity(measure, asked) for measure in MEASURES if _of(measure, asked))
+    quantities = dict.fromkeys(each.measure.quantity for each in asked)
+    parts = ", ".join(_of_quantity([each for each in asked if each.measure.quantity == q]) for q in quantities)
     within = sum(each.within is True for each in asked)
     elsewhere = sum(each.measure.is_judged and not each.is_asked for each in entries)
     line = f"{within} of {len(asked)} published values are within tolerance here: {parts}."
@@ -99,8 +106,8 @@ def first_line(found: Sequence[Reproduction]) -> str:
     return line
 
 
-def _of_quantity(measure: Measure, asked: Iterable[Entry]) -> str:
-    own = _of(measure, asked)
+def _of_quantity(own: Sequence[Entry]) -> str:
+    measure = own[0].measure
     within = sum(each.within is True for each in own)
     if measure.rule != SAME_SIDE:
         return f"{measure.quantity} {within} of {len(own)}"
@@ -110,12 +117,8 @@ def _of_quantity(measure: Measure, asked: Iterable[Entry]) -> str:
     )
 
 
-def _of(measure: Measure, entries: Iterable[Entry]) -> list[Entry]:
-    return [each for each in entries if each.measure is measure]
-
-
 def _entries(results: Results, comparison: Comparison) -> Iterable[Entry]:
-    for measure in MEASURES:
+    for measure in measures_of(comparison.category):
         theirs = published_tables().grid(comparison.name, measure.quantity)
         chosen = _chosen(results, measure, comparison)
         if not theirs or chosen is None:
@@ -194,8 +197,10 @@ def _shuffled(results: Results, row: Row) -> NullRow | None:
 def _notes(results: Results, comparison: Comparison, entries: Sequence[Entry]) -> Iterable[str]:
     row = results.rows[0]
     read = {each.measure.quantity: each.metric for each in entries}
+    if comparison.category:
+        yield "Words: the categories are of our own making, so that latents are in part others."
     yield "Read: " + ", ".join(f"{quantity} from {metric}" for quantity, metric in read.items()) + "."
-    if instead := sorted({metric for metric in read.values() if not metric.startswith("published_")}):
+    if instead := sorted({metric for metric in read.values() if not metric.startswith(("published_", "semantic_"))}):
         yield f"{', '.join(instead)}: of other rows and pairs than published; see docs/from_the_paper.md."
     published = set(published_tables().quantities(comparison.name))
     if left := sorted(published - set(read)):

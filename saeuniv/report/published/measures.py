@@ -44,7 +44,7 @@ class Measure(NamedTuple):
     @property
     def is_of_one_component(self) -> bool:
         """Whether it was published of the first principal components."""
-        return self.metrics == _PC1
+        return self.metrics == _PC1 or self.metrics[0].startswith("semantic_svcca_")
 
     @property
     def is_judged(self) -> bool:
@@ -81,6 +81,25 @@ MEASURES = (
 )
 """In the order in which they are shown. The null's mean depends on how many pairs there are, and follows."""
 
+_OF_WORDS = (
+    Measure("pc1_abs_corr", ("semantic_svcca",), "value", 0.05),
+    Measure("rsa_dimensions", ("semantic_rsa",), "value", 0.05),
+    # Ours are other words: as many latents are not to be expected.
+    Measure("n_pairs", ("semantic_svcca", "semantic_rsa"), "n_matches", None),
+    Measure("pc1_p", ("semantic_svcca",), "p_value", None, SAME_SIDE),
+    Measure("pc1_null_mean", ("semantic_svcca",), "null_mean", None),
+)
+
+
+def measures_of(category: str) -> tuple[Measure, ...]:
+    """What stands beside the numbers of a category of words; of all latents where it is empty."""
+    if not category:
+        return MEASURES
+    return tuple(
+        each._replace(metrics=tuple(f"{metric}_{category}" for metric in each.metrics)) for each in _OF_WORDS
+    )
+
+
 _ONE_TO_ONE = ("hungarian", "greedy", "mutual_nn")
 _DIRECTIONS = {Pairing.many_to_one: "b_to_a", Pairing.one_to_many: "a_to_b"}
 
@@ -90,7 +109,7 @@ def direction_of(metric: str, alignment: str, pairing: Pairing) -> str | None:
 
     Metrics that repeat the published pipeline pair latents 1 to 1 by themselves, whatever the alignment.
     """
-    if metric.startswith("published_"):
+    if metric.startswith(("published_", "semantic_")):
         return "both" if pairing is Pairing.one_to_one else None
     if pairing is Pairing.one_to_one:
         return "both" if alignment in _ONE_TO_ONE else None

@@ -13,6 +13,18 @@ from typing import Any, NamedTuple
 
 _DEDUPLICATED = "-deduped"
 
+_CATEGORIES = {
+    "Time": "time",
+    "Calendar": "calendar",
+    "MonthNames": "months",
+    "People/Roles": "people",
+    "Nature": "nature",
+    "Emotions": "emotions",
+    "Countries": "countries",
+    "Biology": "biology",
+}
+"""The authors' names of categories of words, and those of metrics here."""
+
 
 class Pairing(Enum):
     """How latents were paired before they were compared."""
@@ -40,11 +52,14 @@ class Comparison(NamedTuple):
     """Repository of the dictionaries."""
     sae_b: str
     pairing: Pairing
+    category: str = ""
+    """The category of words that the latents are of, as metrics name it; empty: all latents."""
 
     @property
     def title(self) -> str:
         """For people."""
-        return f"{self.model_a} (A) and {self.model_b} (B), {self.pairing.value.replace('_', ' ')}"
+        of_words = f", latents of {self.category}" if self.category else ""
+        return f"{self.model_a} (A) and {self.model_b} (B), {self.pairing.value.replace('_', ' ')}{of_words}"
 
     def is_of(self, model_a: str, model_b: str) -> bool:
         """Whether these are its models: `pythia-70m` and `pythia-70m-deduped`, but no other revision."""
@@ -138,12 +153,43 @@ def published_tables() -> Tables:
     """The published numbers, from the package's own file."""
     text = (resources.files("saeuniv.report.published") / "tables.json").read_text(encoding="utf-8")
     tree: dict[str, Any] = json.loads(text)
+    whole = tuple(
+        Comparison(**names, pairing=Pairing(pairing))
+        for pairing, names in ((each.pop("pairing"), each) for each in tree["comparisons"])
+    )
+    semantic = tuple(SemanticRecord(*each) for each in tree["semantic"])
     return Tables(
         source=tree["source"],
-        comparisons=tuple(
-            Comparison(**names, pairing=Pairing(pairing))
-            for pairing, names in ((each.pop("pairing"), each) for each in tree["comparisons"])
+        comparisons=(*whole, *_of_categories(whole, semantic)),
+        records=(
+            *(Record(*each)._replace(value=float(each[4])) for each in tree["records"]),
+            *(record for each in semantic for record in _records(each)),
         ),
-        records=tuple(Record(*each)._replace(value=float(each[4])) for each in tree["records"]),
-        semantic=tuple(SemanticRecord(*each) for each in tree["semantic"]),
+        semantic=semantic,
+    )
+
+
+def _of_categories(
+    whole: tuple[Comparison, ...], semantic: tuple[SemanticRecord, ...]
+) -> tuple[Comparison, ...]:
+    """A comparison of each category of words, of the models and dictionaries of all latents."""
+    paired = {each.name.partition("_")[0]: each for each in whole if each.pairing is Pairing.one_to_one}
+    found = dict.fromkeys((each.models, _CATEGORIES[each.category]) for each in semantic)
+    return tuple(paired[models]._replace(name=f"{models}_{name}", category=name) for models, name in found)
+
+
+def _records(of_category: SemanticRecord) -> tuple[Record, ...]:
+    """The numbers of one category and layer pair, one a record."""
+    comparison = f"{of_category.models}_{_CATEGORIES[of_category.category]}"
+    names = {
+        "pc1_abs_corr": "paired_SVCCA_1To1",
+        "rsa_dimensions": "paired_RSA_1To1",
+        "n_pairs": "num_unq_pairs",
+        "pc1_p": "rand_shuff_pval_SVCCA_1To1",
+        "pc1_null_mean": "rand_shuff_mean_SVCCA_1To1",
+    }
+    layers = (of_category.layer_a, of_category.layer_b)
+    return tuple(
+        Record(comparison, quantity, *layers, float(getattr(of_category, quantity)), authors_name)
+        for quantity, authors_name in names.items()
     )

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from saeuniv.report.numbers import number, p_value
 from saeuniv.report.published.beside import Entry, Reproduction, first_line
-from saeuniv.report.published.measures import MEASURES, SAME_SIDE, Measure
+from saeuniv.report.published.measures import SAME_SIDE, Measure, measures_of
 from saeuniv.report.published.tables import published_tables
 
 _COLUMNS = (
@@ -92,7 +92,8 @@ def published_markdown(found: Sequence[Reproduction]) -> str:
 
 def _part(one: Reproduction) -> Part:
     by_place = {(e.layer_a, e.layer_b, e.measure.quantity): e for e in one.entries}
-    measures = [each for each in MEASURES if any(each is entry.measure for entry in one.entries)]
+    found = {entry.measure.quantity for entry in one.entries}
+    measures = [each for each in measures_of(one.comparison.category) if each.quantity in found]
     pairs = sorted({place[:2] for place in by_place})
     return Part(
         one.comparison.title,
