@@ -11,7 +11,7 @@ BIN := .venv/bin
 ONE_THREAD := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE
 PIP := $(if $(TORCH_INDEX),PIP_EXTRA_INDEX_URL=$(TORCH_INDEX) )$(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: setup demo test test-demo test-presets test-slurm test-browser check bench bench-all all clean
+.PHONY: setup demo test test-calibration test-demo test-presets test-slurm test-browser check bench bench-all all clean
 
 setup: .venv/.installed
 
@@ -25,7 +25,11 @@ demo: setup
 
 # Three processes: those of whole runs mostly wait for what they start.
 test: setup
-	$(ONE_THREAD) $(BIN)/python -m pytest -m "not demo and not slurm and not presets and not browser" -n 3
+	$(ONE_THREAD) $(BIN)/python -m pytest -m "not calibration and not demo and not slurm and not presets and not browser" -n 3
+
+# p of every null is uniform where nothing is shared (3 minutes).
+test-calibration: setup
+	$(ONE_THREAD) $(BIN)/python -m pytest -m calibration -n 2
 
 # Every preset from a hub on loopback to results, on tiny models, and whole runs of other kinds (6 minutes).
 test-presets: setup
@@ -59,7 +63,7 @@ bench: setup
 bench-all: setup
 	$(ONE_THREAD) $(BIN)/python -m benchmarks
 
-all: test check test-presets test-slurm test-browser test-demo bench-all
+all: test check test-calibration test-presets test-slurm test-browser test-demo bench-all
 
 clean:
 	rm -rf .venv dist build

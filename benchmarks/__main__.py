@@ -5,7 +5,9 @@ import importlib
 import os
 import tempfile
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,9 +35,9 @@ def main() -> None:
     part = parser.parse_args().part
     # Before numpy is imported, which every part does in its function: one thread, as in saeuniv's workers.
     os.environ.update(dict.fromkeys(_ONE_THREAD, "1"))
-    # Numerics last: what a process has held counts as the memory of those that it starts.
     names = {"numerics": NUMERICS, None: (*WHOLE, *NUMERICS)}.get(part, (part,))
-    report([partial(_section, name) for name in names])
+    # A process each: what one has held counts as the memory of the next, and of those that it starts.
+    report([partial(_alone if len(names) > 1 else _section, name) for name in names])
 
 
 def report(runs: "list[Callable[[], Section]]") -> None:
@@ -63,6 +65,11 @@ def _printed(section: "Section") -> tuple[str, ...]:
     for fault in section.faults:
         out.print(Text(f"FAULT {fault}"))
     return section.faults
+
+
+def _alone(name: str) -> "Section":
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        return pool.submit(_section, name).result()
 
 
 def _section(name: str) -> "Section":

@@ -28,6 +28,8 @@ from saeuniv.metrics.token_geometry import MutualKnnTokens, RsaTokens
 from saeuniv.metrics.topk_overlap import TopkOverlap
 from tests.synthetic import Streams, compared
 
+pytestmark = pytest.mark.calibration
+
 # The cross-fitted correlations are in tests/metrics/test_held_out.py: among few latents that positions pair,
 # as here, both folds choose by what the other is judged on, which their null does not know.
 CALIBRATED: tuple[MetricMethod, ...] = (

@@ -45,6 +45,7 @@ COVERED = {
     "make check": CI,
     "make test-demo": "tests/demo/test_demo.py::test_the_cold_run_is_within_its_cpu_time",
     "make test-slurm": CI,
+    "make test-calibration": "tests/test_calibration.py::test_p_is_uniform_through_the_whole_pipeline",
     "make test-presets": "tests/presets/test_presets.py::test_a_preset_runs_from_the_hub_to_results",
     "make bench": "tests/test_benchmarks.py::test_a_bound_that_does_not_hold_ends_the_report_with_1",
     "python launch.py --help": "tests/test_command_line.py::test_help_lists_the_groups_and_five_examples",
@@ -89,6 +90,9 @@ COVERED = {
     ),
     "saeuniv status NAME": (
         "tests/commands/test_sweeps.py::test_the_status_counts_tasks_and_says_what_failed"
+    ),
+    "saeuniv doctor experiment=paper_pythia": (
+        "tests/commands/test_doctor.py::test_the_weights_and_text_of_the_paper_are_named"
     ),
     "saeuniv doctor -m hydra/launcher=slurm --job": (
         "tests/slurm/test_doctor.py::test_a_node_answers_through_the_store_and_nothing_is_left"

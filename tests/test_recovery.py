@@ -149,6 +149,7 @@ def test_groups_know_the_tokens_before_and_nothing_before_a_sequence():
             assert ((labels[:, column] == labels[row, column]) == same).all()
 
 
+@pytest.mark.calibration
 def test_documents_that_are_ignored_break_the_null_and_the_table_says_so():
     settings = [dataclasses.replace(SMALL, max_sequences=16, burst=20.0, seed=seed) for seed in range(40)]
     (broken,) = calibration(BROKEN, settings, (PartialCorrelation(),))
@@ -160,6 +161,7 @@ def test_documents_that_are_ignored_break_the_null_and_the_table_says_so():
     assert sound._replace(replicates=200, share=0.05, ks_p=0.5).holds is True
 
 
+@pytest.mark.calibration
 def test_the_command_prints_tables_and_writes_figure_and_numbers(tmp_path):
     out = tmp_path / "out"
     done = subprocess.run(

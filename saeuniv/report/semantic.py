@@ -13,10 +13,10 @@ PREFIX = "semantic_"
 _LATENTS, _WORDS = "random_subspace", "random_words"
 _LEVEL = 0.05
 CAPTION = (
-    "Means over the layer pairs where the category has enough latents on both sides. Random latents are as many "
-    "and as often active; random words as many and as frequent, their latents found and paired by the same "
-    f"procedure. q < {_LEVEL:g} against random latents, over all categories and layer pairs; p < {_LEVEL:g} against "
-    "random words is not corrected."
+    "Means over the layer pairs where the category has enough latents on both sides. Random latents are as "
+    "many and as often active; random words as many and as frequent, their latents found and paired by the "
+    f"same procedure. q < {_LEVEL:g} against random latents, over all categories and layer pairs; "
+    f"p < {_LEVEL:g} against random words is not corrected."
 )
 
 

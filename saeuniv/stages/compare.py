@@ -160,9 +160,7 @@ class ComparePairs(Task):
         text = row_text(self.store, self.layer_a[0], rows) if tokens or words else None
         if text is None:
             return pair
-        return replace(
-            pair, token_text=text.tokens if tokens else None, words=text.words if words else None
-        )
+        return replace(pair, token_text=text.tokens if tokens else None, words=text.words if words else None)
 
     def _with_matches(self, pair: LayerPair, outputs: PairOutputs) -> LayerPair:
         """The pair with its matches and re-matched nulls, read from the store or made and published."""

@@ -10,9 +10,9 @@ from saeuniv.config import TrackingMode
 from saeuniv.config.launcher import Cluster
 from saeuniv.report.console import console, summary_table
 from saeuniv.report.corrections import are_corrections, corrections_line, corrections_table
-from saeuniv.report.semantic import categories_of, semantic_table
 from saeuniv.report.meaning import meaning
 from saeuniv.report.pairs import are_pairs, pairs_line, pairs_table
+from saeuniv.report.semantic import categories_of, semantic_table
 from saeuniv.results import Results, load, write_status
 from saeuniv.stages.report import Report
 from saeuniv.stages.sweep import TABLE, SummariseSweep

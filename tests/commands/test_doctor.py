@@ -197,6 +197,27 @@ def test_without_a_hub_what_is_missing_is_told_repository_by_repository(
     assert "gated" not in str(found[1][3]) and str(found[1][2]).startswith("google/gemma-scope-2b-pt-res: ")
 
 
+@pytest.mark.parametrize(
+    ("preset", "repositories"),
+    [
+        (
+            "paper_pythia",
+            "pythia-70m sae-pythia-70m-32k pythia-160m sae-pythia-160m-32k openwebtext",
+        ),
+        (
+            "paper_gemma",
+            "gemma-2b Gemma-2b-Residual-Stream-SAEs gemma-2-2b gemma-scope-2b-pt-res openwebtext",
+        ),
+    ],
+)
+def test_the_weights_and_text_of_the_paper_are_named(
+    preset: str, repositories: str, call: Call, looked: list[Path], offline: None
+) -> None:
+    ended = call(doctor.main, f"experiment={preset}", "--json")
+    found = [str(each[2]).partition(":")[0].rpartition("/")[2] for each in of_hubs(ended)]
+    assert ended.code == 2 and sorted(found) == sorted(repositories.split())
+
+
 def test_another_fault_is_not_hidden_behind_a_repository(
     call: Call, looked: list[Path], offline: None, here: Path
 ) -> None:

@@ -54,7 +54,9 @@ def test_every_option_composes_and_converts(option: Path) -> None:
     if group == "metrics":
         # Some files are of several metrics: one for each category of words, or all that was published.
         names = [metric.name for metric in cell.metrics]
-        assert names == [option.name] or (len(names) > 1 and all(n.startswith(option.name[:8]) for n in names))
+        assert names == [option.name] or (
+            len(names) > 1 and all(n.startswith(option.name[:8]) for n in names)
+        )
     if group == "alignment":
         assert cell.alignment.name == option.name
 
@@ -77,7 +79,9 @@ def test_a_missing_value_is_named() -> None:
 def test_every_alignment_and_metric_has_a_file() -> None:
     assert {file.stem for file in (CONF_DIR / "alignment").glob("*.yaml")} == {m.name for m in ALIGNMENTS}
     bundles = {"published_pythia", "published_gemma"}
-    assert {file.stem for file in (CONF_DIR / "metrics").glob("*.yaml")} == {m.name for m in METRICS} | bundles
+    assert {file.stem for file in (CONF_DIR / "metrics").glob("*.yaml")} == {
+        m.name for m in METRICS
+    } | bundles
 
 
 def test_the_defaults_are_the_embedded_experiment() -> None:

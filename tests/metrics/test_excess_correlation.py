@@ -89,6 +89,7 @@ def unchecked():
     jaxtyping.config.update("jaxtyping_disable", False)
 
 
+@pytest.mark.calibration
 @pytest.mark.usefixtures("unchecked")
 def test_p_is_uniform_for_unrelated_latents():
     ranks = []

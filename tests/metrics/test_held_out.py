@@ -132,10 +132,12 @@ def is_calibrated(p):
     return scipy.stats.kstest(p, "uniform").pvalue > 0.01 and 0.02 <= (p < 0.05).mean() <= 0.09
 
 
+@pytest.mark.calibration
 def test_p_values_of_unrelated_latents_are_uniform_through_the_whole_pipeline():
     assert is_calibrated(p_values(shift_p, 200))
 
 
+@pytest.mark.calibration
 def test_shifts_within_documents_are_no_null_and_the_calibration_test_sees_it():
     """The negative control: residual dependence within documents makes small shifts score high."""
 

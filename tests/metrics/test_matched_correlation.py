@@ -156,6 +156,7 @@ def test_an_alignment_without_positive_pairs_leaves_the_value_undefined():
         assert {(each.value, each.reason) for each in found.values()} == {(None, "too_few_matches")}
 
 
+@pytest.mark.calibration
 def test_p_of_unrelated_latents_is_uniform_through_matching_and_shifting():
     settings = CompareSettings(
         metrics=(MatchedCorrelation(),),

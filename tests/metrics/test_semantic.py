@@ -1,4 +1,4 @@
-"""Categories of words: what is planted is found, what is not has p uniform, and both match straight-line code."""
+"""Categories of words: what is planted is found, what is not has p uniform; both as straight-line code."""
 
 from typing import NamedTuple
 
@@ -70,9 +70,7 @@ def layer_pair(data: Example, *, words: list[str] | None = None, seed: int = 0) 
 @pytest.mark.parametrize("metric", [SemanticCorrelation, SemanticRsa, SemanticSvcca])
 def test_a_category_that_models_share_is_more_alike_than_random_latents_and_words(metric):
     pair = layer_pair(example(0, shared=10))
-    shared, other = (
-        metric(words=words, **SETTINGS).measure(pair)[0] for words in (JOYS[:10], JOYS[20:30])
-    )
+    shared, other = (metric(words=words, **SETTINGS).measure(pair)[0] for words in (JOYS[:10], JOYS[20:30]))
     assert shared.value > 0.9 and shared.n_matches == 30
     for null in (RANDOM_SUBSPACE, RANDOM_WORDS):
         drawn = shared.nulls[null]
@@ -127,6 +125,7 @@ def p_values(null: str, n: int, *, permuted: bool) -> list[float]:
     return found
 
 
+@pytest.mark.calibration
 @pytest.mark.parametrize(
     ("null", "permuted"), [(RANDOM_WORDS, False), (RANDOM_SUBSPACE, True)], ids=["words", "latents"]
 )

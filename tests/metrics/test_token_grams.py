@@ -158,6 +158,7 @@ class InSample(CkaTokens):
         return {"both": Found(float(sum(np.vdot(half.ab, half.ab) for half in halves)))}
 
 
+@pytest.mark.calibration
 def test_p_values_are_uniform_though_tokens_drive_latents_and_those_of_in_sample_sizes_are_not():
     """Documents of both sides begin and end together, which a shift undoes: chance is larger before it."""
     p = {kind: [] for kind in (*METRICS, InSample)}

@@ -200,6 +200,7 @@ def test_diagonality_ignores_layers_that_are_alike_with_everything():
     assert plain[0, 1] > 0.3 > abs(after.correlation)
 
 
+@pytest.mark.calibration
 def test_diagonality_p_of_exchangeable_layers_is_uniform_and_of_smooth_ones_is_too_small():
     def p(smooth):
         rng = np.random.default_rng(11)

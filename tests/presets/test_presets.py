@@ -139,7 +139,10 @@ def _sae_lens(folder: str) -> dict[str, bytes]:
     tensors |= {"W_dec": both, "b_dec": np.zeros(D_MODEL, np.float32)}
     cfg = {"model_name": "gemma-2b", "hook_point": "blocks.1.hook_resid_post", "hook_point_layer": 1}
     cfg |= {"d_in": D_MODEL, "d_sae": 2 * D_MODEL, "dtype": "float32", "context_size": 1024}
-    return {f"{folder}/cfg.json": json.dumps(cfg).encode(), f"{folder}/sae_weights.safetensors": save(tensors)}
+    return {
+        f"{folder}/cfg.json": json.dumps(cfg).encode(),
+        f"{folder}/sae_weights.safetensors": save(tensors),
+    }
 
 
 def _gemma_scope(n_layers: int) -> dict[str, bytes]:

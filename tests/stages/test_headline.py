@@ -55,8 +55,10 @@ def test_layer_pairs_without_p_are_no_members_of_the_family(make_results: Callab
     assert (found["tested"], found["rejected_by"], found["smallest_q_by"]) == (0, 0, None)
 
 
-def test_q_of_a_family_is_over_the_layer_pairs_of_all_its_metrics(make_results: Callable[..., Results]) -> None:
-    # Alone .02 passes at .05 of four (.05 x 4/4); beside four of .9 it is the largest of the first four of eight.
+def test_q_of_a_family_is_over_the_layer_pairs_of_all_its_metrics(
+    make_results: Callable[..., Results],
+) -> None:
+    # Alone .02 has q = .02 x 4/4; beside four of .9 it is the fourth of eight: q = .02 x 8/4.
     p = {"partial_correlation": 0.02, "cka": 0.9}
     names = tuple(p)
     results = make_results(lambda metric, i, j: {"value": 0.2, "p_value": p[metric]}, 2, 2, names)

@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 
 from saeuniv.alignments import Hungarian
-from saeuniv.metrics import Cka, MatchedCorrelation, Measurement, PartialCorrelation, RawCorrelation, SemanticRsa
+from saeuniv.metrics import (
+    Cka,
+    MatchedCorrelation,
+    Measurement,
+    PartialCorrelation,
+    RawCorrelation,
+    SemanticRsa,
+)
 from saeuniv.metrics.base import DOCUMENT_SHIFT, PERMUTATION, SELECTION_SHIFT, WITHIN_TOKEN_SHUFFLE
 from saeuniv.results import hookpoint_kind
 from saeuniv.stages.described import Described, SideDescription
@@ -138,7 +145,9 @@ def test_q_values_are_taken_over_the_layer_pairs_of_one_metric_and_direction():
 
 def test_q_values_of_a_family_are_taken_over_all_its_metrics():
     null = np.arange(99.0)
-    measured_at = {name: scores(measured(value, null=null)) for name, value in (("time", 98.5), ("nature", 1))}
+    measured_at = {
+        name: scores(measured(value, null=null)) for name, value in (("time", 98.5), ("nature", 1))
+    }
     pairs = [
         pair(own, metric=SemanticRsa(category=name)) for name, own in measured_at.items() for _ in range(2)
     ]

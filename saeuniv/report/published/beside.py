@@ -94,7 +94,9 @@ def first_line(found: Sequence[Reproduction]) -> str:
     entries = [each for one in found for each in one.entries]
     asked = [each for each in entries if each.within is not None]
     quantities = dict.fromkeys(each.measure.quantity for each in asked)
-    parts = ", ".join(_of_quantity([each for each in asked if each.measure.quantity == q]) for q in quantities)
+    parts = ", ".join(
+        _of_quantity([each for each in asked if each.measure.quantity == q]) for q in quantities
+    )
     within = sum(each.within is True for each in asked)
     elsewhere = sum(each.measure.is_judged and not each.is_asked for each in entries)
     line = f"{within} of {len(asked)} published values are within tolerance here: {parts}."
@@ -200,7 +202,9 @@ def _notes(results: Results, comparison: Comparison, entries: Sequence[Entry]) -
     if comparison.category:
         yield "Words: the categories are of our own making, so that latents are in part others."
     yield "Read: " + ", ".join(f"{quantity} from {metric}" for quantity, metric in read.items()) + "."
-    if instead := sorted({metric for metric in read.values() if not metric.startswith(("published_", "semantic_"))}):
+    if instead := sorted(
+        {metric for metric in read.values() if not metric.startswith(("published_", "semantic_"))}
+    ):
         yield f"{', '.join(instead)}: of other rows and pairs than published; see docs/from_the_paper.md."
     published = set(published_tables().quantities(comparison.name))
     if left := sorted(published - set(read)):
