@@ -78,6 +78,9 @@ class PublishedMetric(MetricMethod):
     non_concepts: NonConcepts = NonConcepts.pipeline
     """Which of the published lists the filter has: pipeline, pythia or gemma."""
 
+    exact: bool = True
+    """Tokens are compared to the letter, as published; false: without the spaces around them, case kept."""
+
     runs: int = 100
     """Draws of the permutation null, in place of nulls.draws."""
 
@@ -117,11 +120,14 @@ class PublishedMetric(MetricMethod):
         chosen = np.ones(len(r), bool)
         if not self.unfiltered:
             assert pair.token_text is not None
+            text, listed = pair.token_text, _lists()[self.non_concepts.value]
+            if not self.exact:
+                text, listed = ([each.strip(" ") for each in tokens] for tokens in (text, listed))
             chosen = concept_pairs(
                 pair.sides(half),
                 partners,
-                pair.token_text,
-                non_concepts=_lists()[self.non_concepts.value],
+                text,
+                non_concepts=listed,
                 n_tokens=self.top_tokens,
             )
         index_b = one_to_one(partners, chosen, first_seen=self.first_seen)

@@ -297,6 +297,22 @@ def test_options_outside_their_range_are_refused(option, value):
         PublishedRsa(**{option: value})
 
 
+def test_a_pair_of_junk_vanishes_with_a_space_before_it_where_that_is_asked_for():
+    """Latents of 'cat', of '.', and of ' .': one for each is planted on both sides."""
+    data = streams(seed=2, n_latents=3, n_documents=40)
+    text = [WORDS[each] for each in data.groups["token"]]
+    own = [[each == word for each in text] for word in ("cat", ".", " .")]
+    x = np.array(own, float).T * np.random.default_rng(0).lognormal(sigma=0.1, size=(len(text), 3))
+    planted = Planted(data._replace(a=sp.csr_array(x), b=sp.csr_array(x)), text, (np.eye(3), np.eye(3)))
+    pair = layer_pair(planted)
+    kept = {
+        exact: PublishedKeptCorrelation(unfiltered=False, exact=exact).matched(pair).index_b.tolist()
+        for exact in (True, False)
+    }
+    assert kept == {True: [0, 2], False: [0]}
+    assert PublishedKeptCorrelation().matched(pair).index_b.tolist() == [0, 1, 2]
+
+
 def test_the_three_of_a_layer_pair_search_once(example):
     asked = []
 
@@ -349,4 +365,7 @@ def test_every_metric_has_a_finite_value_or_a_reason_where_all_latents_are_compa
         numbers = (row.value, row.null_mean, row.p_value, row.ci_low, row.excess)
         assert all(each is None or np.isfinite(each) for each in numbers), row
         assert row.value is not None or row.reason, row
-    assert {each.metric for each in found.values() if each.value is None} == {"partial_correlation_trigram"}
+    # No word of the text is of a category.
+    of_words = {each.name for each in metrics if each.needs_words}
+    empty = {each.metric for each in found.values() if each.value is None}
+    assert empty == {"partial_correlation_trigram", *of_words}
