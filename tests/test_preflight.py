@@ -477,6 +477,14 @@ def test_tiny_seeds_is_a_sweep_of_six_comparisons() -> None:
     assert "cannot be one value of a sweep" in only_fault("-m", "experiment=tiny,tiny_seeds")
 
 
+def test_corrections_is_a_sweep_of_every_correction_alone_and_of_all() -> None:
+    swept = cells("experiment=corrections")
+    off = [[name for name, on in cell.compat if not on] for cell in swept]
+    names = [name for name, _ in swept[0].compat]
+    assert off == [[], *([name] for name in names), names]
+    assert len({cell.comparison for cell in swept}) == len(swept)
+
+
 def test_a_sweep_within_one_comparison_is_over_layers_and_metrics_only() -> None:
     assert only_fault("-m", "nulls.draws=19,99").startswith("nulls: swept over several values within one")
 
