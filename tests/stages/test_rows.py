@@ -14,7 +14,13 @@ from saeuniv.metrics import (
     RawCorrelation,
     SemanticRsa,
 )
-from saeuniv.metrics.base import DOCUMENT_SHIFT, PERMUTATION, SELECTION_SHIFT, WITHIN_TOKEN_SHUFFLE
+from saeuniv.metrics.base import (
+    DOCUMENT_SHIFT,
+    PERMUTATION,
+    RANDOM_SUBSPACE,
+    SELECTION_SHIFT,
+    WITHIN_TOKEN_SHUFFLE,
+)
 from saeuniv.results import hookpoint_kind
 from saeuniv.stages.described import Described, SideDescription
 from saeuniv.stages.rows import PairScores, null_rows, result_rows
@@ -145,16 +151,15 @@ def test_q_values_are_taken_over_the_layer_pairs_of_one_metric_and_direction():
 
 def test_q_values_of_a_family_are_taken_over_all_its_metrics():
     null = np.arange(99.0)
-    measured_at = {
-        name: scores(measured(value, null=null)) for name, value in (("time", 98.5), ("nature", 1))
-    }
-    pairs = [
-        pair(own, metric=SemanticRsa(category=name)) for name, own in measured_at.items() for _ in range(2)
-    ]
-    rows = result_rows([*pairs, pair(scores(measured(98.5, null=null)))], DESCRIBED)
+
+    def of_words(name, value):
+        found = measured(value)._replace(nulls={RANDOM_SUBSPACE: null})
+        return [pair(scores(found), metric=SemanticRsa(category=name))] * 2
+
+    pairs = [*of_words("time", 98.5), *of_words("nature", 1.0), pair(scores(measured(98.5, null=null)))]
     # p = .01 twice among four, and once alone.
-    assert [row.q_value for row in rows[:2]] == [pytest.approx(0.02)] * 2
-    assert rows[-1].q_value == pytest.approx(0.01)
+    q = [row.q_value for row in result_rows(pairs, DESCRIBED)]
+    assert q == pytest.approx([0.02, 0.02, 0.99, 0.99, 0.01])
 
 
 def test_a_layer_pair_without_p_is_no_member_of_the_family():
