@@ -8,12 +8,15 @@ from pathlib import Path
 
 from rich.table import Table
 
+from benchmarks import startup
 from benchmarks.cost import Cost, measure
 from benchmarks.section import Section
 from saeuniv.sweep.job import RunJob
 
 CELLS, PAIRS = 1000, 72
 CPU_S, PEAK_BYTES = 10.0, 1_000_000_000
+# Of what `--cfg job` takes beside it: 11 times on the machine of README, where the bound is CPU_S.
+_STARTS = 15.0
 PICKLE_BYTES = 2000
 
 # Ten seeds of a 6-layer model against ten of a 12-layer model, five widths, two alignments.
@@ -38,7 +41,10 @@ def section() -> Section:
         table.add_row(name, f"{pairs:,}", *numbers)
     size = pickle_bytes()
     said = f"what is pickled for a job of one task: {size} bytes"
-    return Section("planning, empty store", (table, said), tuple(_faults(alone, size)))
+    start = min(startup.configuration(2))
+    said_of = f"--cfg job beside it: {start:.2f} CPU-s, {alone.cpu_s / start:.0f} times less than the first"
+    faults = _faults(alone, size, max(CPU_S, _STARTS * start))
+    return Section("planning, empty store", (table, said_of, said), tuple(faults))
 
 
 def plan(*overrides: str) -> Cost:
@@ -57,10 +63,10 @@ def pickle_bytes() -> int:
     return len(pickle.dumps(RunJob(Path("/shared/saeuniv/store"), ("0" * 16,), 0, 60, "scores")))
 
 
-def _faults(cost: Cost, size: int) -> list[str]:
+def _faults(cost: Cost, size: int, allowed: float) -> list[str]:
     faults: list[str] = []
-    if cost.cpu_s >= CPU_S:
-        faults.append(f"planning: under {CPU_S:.0f} CPU-s, got {cost.cpu_s:.1f}")
+    if cost.cpu_s >= allowed:
+        faults.append(f"planning: under {allowed:.0f} CPU-s, got {cost.cpu_s:.1f}")
     if cost.peak_bytes >= PEAK_BYTES:
         faults.append(f"planning: under {PEAK_BYTES / 1e9:.0f} GB, got {cost.peak_bytes / 1e9:.2f}")
     if size >= PICKLE_BYTES:

@@ -39,8 +39,14 @@ def section() -> Section:
     return Section(f"startup: {REPEATS} runs each", (table,), slow)
 
 
-def _costs(arguments: list[str]) -> list[Cost]:
+def configuration(repeats: int) -> list[float]:
+    """CPU seconds of `--cfg job`, run by run: from the command line to the configuration of one cell."""
+    costs = _costs(_COMMANDS["python launch.py --cfg job"], repeats)
+    return [cost.cpu_s for cost in costs]
+
+
+def _costs(arguments: list[str], repeats: int = REPEATS) -> list[Cost]:
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, *arguments]
-        runs = [measure(command, cwd=Path(folder), env=environment()) for _ in range(REPEATS + 1)]
+        runs = [measure(command, cwd=Path(folder), env=environment()) for _ in range(repeats + 1)]
     return [run.cost for run in runs[1:]]

@@ -189,9 +189,9 @@ def test_a_block_that_is_none_is_refused():
 
 
 def test_a_plan_beyond_its_bounds_is_a_fault():
-    assert planning._faults(COST._replace(cpu_s=9.9, peak_bytes=999_999_999), 1999) == []
+    assert planning._faults(COST._replace(cpu_s=9.9, peak_bytes=999_999_999), 1999, 10.0) == []
     dear = COST._replace(cpu_s=10.0, peak_bytes=1_000_000_000)
-    assert [fault.partition(":")[0] for fault in planning._faults(dear, 2000)] == [
+    assert [fault.partition(":")[0] for fault in planning._faults(dear, 2000, 10.0)] == [
         "planning",
         "planning",
         "pickle of a task",

@@ -485,6 +485,19 @@ def test_corrections_is_a_sweep_of_every_correction_alone_and_of_all() -> None:
     assert len({cell.comparison for cell in swept}) == len(swept)
 
 
+def test_a_category_of_words_of_ones_own_is_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "metrics").mkdir()
+    (tmp_path / "metrics" / "semantic_food.yaml").write_text(
+        "# @package metrics\n"
+        "defaults: [/schema/metrics/semantic_rsa@semantic_rsa_food, _self_]\n"
+        "semantic_rsa_food: {category: food, words: [bread, cheese]}\n"
+    )
+    monkeypatch.setenv("SAEUNIV_CONFIG_DIR", str(tmp_path))
+    (cell,) = cells("metrics=[semantic_food]")
+    (metric,) = cell.metrics
+    assert (metric.name, getattr(metric, "words", None)) == ("semantic_rsa_food", ["bread", "cheese"])
+
+
 def test_a_sweep_within_one_comparison_is_over_layers_and_metrics_only() -> None:
     assert only_fault("-m", "nulls.draws=19,99").startswith("nulls: swept over several values within one")
 
