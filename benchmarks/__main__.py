@@ -1,19 +1,15 @@
 """`python -m benchmarks [part]`: all parts but readme and long_text, the numerics, or one of them."""
 
 import argparse
-import importlib
 import os
-import tempfile
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
-from multiprocessing import get_context
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.text import Text
 
 from benchmarks.machine import corpus_sha256, machine
+from benchmarks.parts import NUMERICS, WHOLE, section_alone, section_of
 
 if TYPE_CHECKING:
     from benchmarks.section import Section
@@ -37,7 +33,7 @@ def main() -> None:
     os.environ.update(dict.fromkeys(_ONE_THREAD, "1"))
     names = {"numerics": NUMERICS, None: (*WHOLE, *NUMERICS)}.get(part, (part,))
     # A process each: what one has held counts as the memory of the next, and of those that it starts.
-    report([partial(_alone if len(names) > 1 else _section, name) for name in names])
+    report([partial(section_alone if len(names) > 1 else section_of, name) for name in names])
 
 
 def report(runs: "list[Callable[[], Section]]") -> None:
@@ -66,41 +62,6 @@ def _printed(section: "Section") -> tuple[str, ...]:
         out.print(Text(f"FAULT {fault}"))
     return section.faults
 
-
-def _alone(name: str) -> "Section":
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        return pool.submit(_section, name).result()
-
-
-def _section(name: str) -> "Section":
-    if name == "readme":
-        return _readme()
-    if name == "correlation_large":
-        return importlib.import_module("benchmarks.correlation").large_section()
-    module = importlib.import_module(f"benchmarks.{name}")
-    if name != "demo":
-        return module.section()
-    with tempfile.TemporaryDirectory() as folder:
-        return module.section(module.run_demo(Path(folder)))
-
-
-def _readme() -> "Section":
-    from benchmarks import demo, readme
-
-    with tempfile.TemporaryDirectory() as folder:
-        run = demo.run_demo(Path(folder))
-        section = demo.section(run)
-        # Numbers that do not hold are not written down.
-        written = () if section.faults else readme.write(run)
-        names = ", ".join(str(path.relative_to(readme.ROOT)) for path in written) or "nothing"
-        return section._replace(body=(*section.body, f"written: {names}"))
-
-
-NUMERICS = ("correlation", "correlation_large", "assignment", "similarity", "rsa", "shifts", "gpu")
-"""The kernels, each against the dense formulation and the machine's floor: `make bench`."""
-
-WHOLE = ("demo", "encoding", "drawing", "disk", "startup", "compare", "planning", "slurm")
-"""What users wait for."""
 
 if __name__ == "__main__":
     main()

@@ -12,6 +12,7 @@ from benchmarks.__main__ import report
 from benchmarks.cost import Cost, measure
 from benchmarks.demo import DemoRun, environment, faults
 from benchmarks.disk import store_shard
+from benchmarks.parts import section_alone
 from benchmarks.section import Section
 from saeuniv.compare import CompareSettings
 from saeuniv.config import Bootstrap
@@ -186,6 +187,11 @@ def test_a_readme_without_its_markers_is_refused(text):
 def test_a_block_that_is_none_is_refused():
     with pytest.raises(ValueError, match="Run `python -m benchmarks readme`"):
         readme.parse_block(f"{readme.BEGIN}\nnothing\n{readme.END}")
+
+
+def test_a_part_is_run_in_a_process_of_its_own_and_its_tables_come_back():
+    section = section_alone("disk")
+    assert section.title.startswith("disk: ") and section.body and section.faults == ()
 
 
 def test_a_plan_beyond_its_bounds_is_a_fault():
