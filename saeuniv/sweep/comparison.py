@@ -98,14 +98,14 @@ class Comparison:
 
 
 def _require_same_options(
-    known: Mapping[str, MetricMethod], metrics: Mapping[str, MetricMethod], comparison: str
+    known: Mapping[str, MetricMethod], metrics: Mapping[str, MetricMethod], cell: Cell
 ) -> None:
     """Refuse a metric with two sets of options: they would fill one matrix, and the last one would win."""
     for name in known.keys() & metrics.keys():
         if known[name] != metrics[name]:
             raise ConfigError(
-                f"metrics.{name}: expected the same options in all cells of {comparison}, got several: they "
-                f"share one matrix. Run them as sweeps of their own (sweep.name=...)."
+                f"metrics.{name}: expected the same options in all cells of {cell.comparison}, got several: "
+                f"they share one matrix. Run them as sweeps of their own (sweep.name=...)."
             )
 
 
@@ -138,11 +138,11 @@ def unite(cells: Sequence[Cell], sides: Sides) -> Comparison:
             )
             for side in cell.sides
         }
+        metrics = {each.name: each for each in cell.metrics if isinstance(each, MetricMethod)}
         for pair in select_pairs(
             cell.pairs, groups["a"], groups["b"], n_layers_a=depths["a"], n_layers_b=depths["b"]
         ):
-            metrics = {each.name: each for each in cell.metrics if isinstance(each, MetricMethod)}
-            _require_same_options(wanted.setdefault(pair, {}), metrics, first.comparison)
+            _require_same_options(wanted.setdefault(pair, {}), metrics, first)
             wanted[pair].update(metrics)
     requests = tuple(
         Wanted(a, b, tuple(sorted(metrics.values(), key=_order)))
