@@ -13,7 +13,8 @@ import scipy.sparse as sp
 from jaxtyping import Float, Int
 
 from saeuniv.alignments import AlignmentMethod, Hungarian
-from saeuniv.config import Bootstrap, Condition, Eligibility, Nulls
+from saeuniv.compare_arguments import check_groups, check_text, latents_by_row
+from saeuniv.config import Bootstrap, Eligibility, Nulls
 from saeuniv.matching import with_matches
 from saeuniv.metrics import (
     Cka,
@@ -31,7 +32,6 @@ from saeuniv.numerics.dictionary_similarity import DictionaryParameters
 from saeuniv.numerics.latents import Floors, prepare_layer
 from saeuniv.numerics.rows import make_halves
 from saeuniv.numerics.semantic import row_words
-from saeuniv.numerics.sparse_latents import require_latents
 from saeuniv.numerics.statistics import calibrated, excess, p_value, percentile_interval, z_score
 
 # Level of the quantile behind `calibrated`, and the fewest draws that define it (Groeger et al. 2026).
@@ -158,14 +158,14 @@ def compare_latents(
     settings = settings or CompareSettings()
     metrics = tuple(each for each in settings.metrics if decoders is not None or not each.needs_decoders)
     metrics = tuple(each for each in metrics if parameters is not None or each.reads == "tokens")
-    left, right = _by_row(latents_a, "latents_a"), _by_row(latents_b, "latents_b")
+    left, right = latents_by_row(latents_a, "latents_a"), latents_by_row(latents_b, "latents_b")
     if not left.shape[0] == right.shape[0] == len(documents):
         raise ValueError(
             f"latents: expected the same tokens on both sides, got {left.shape[0]} rows of A, "
             f"{right.shape[0]} of B and {len(documents)} document numbers."
         )
-    _check_groups(groups, metrics, settings.alignment)
-    _check_text(token_text, words, metrics, len(documents))
+    check_groups(groups, metrics, settings.alignment)
+    check_text(token_text, words, metrics, len(documents))
     halves = make_halves(documents, groups, positions=positions_per_sequence)
     floors, both = settings.floors, zip(decoders or (None, None), parameters or (None, None), strict=True)
     (decoder_a, parameters_a), (decoder_b, parameters_b) = both
@@ -218,48 +218,3 @@ def summarise(
         flags=measurement.flags,
         reason=";".join(dict.fromkeys(filter(None, reasons))),
     )
-
-
-def _by_row(latents: sp.csr_array | Float[np.ndarray, "rows latents"], name: str) -> sp.csr_array:
-    """A copy in order, and refused under the name of the argument if it does not hold latents."""
-    matrix = sp.csr_array(latents, copy=True)
-    matrix.sum_duplicates()
-    if matrix.dtype.name not in ("float32", "float64"):
-        matrix = matrix.astype(np.float64)
-    require_latents(matrix, name=name, layout="csr")
-    return matrix
-
-
-def _check_groups(
-    groups: Mapping[str, object], metrics: tuple[MetricMethod, ...], alignment: AlignmentMethod
-) -> None:
-    needed = {"token", alignment.condition.value}
-    for metric in metrics:
-        condition = getattr(metric, "condition", "token")
-        needed.add(condition.value if isinstance(condition, Condition) else condition)
-    needed -= {"none"}
-    if missing := sorted(needed - set(groups)):
-        raise ValueError(
-            f"groups: expected labels for {sorted(needed)}, got {sorted(groups)}. Add {missing} or leave the "
-            f"metrics that need them out of settings.metrics."
-        )
-
-
-def _check_text(
-    token_text: Sequence[str] | None,
-    words: Sequence[str] | None,
-    metrics: tuple[MetricMethod, ...],
-    n_rows: int,
-) -> None:
-    given = {
-        "token_text": (token_text, [each.name for each in metrics if each.needs_token_text], "token"),
-        "words": (words, [each.name for each in metrics if each.needs_words], "word"),
-    }
-    for name, (text, reading, unit) in given.items():
-        if text is None and reading:
-            raise ValueError(
-                f"{name}: expected each row's {unit} for {', '.join(reading)}, got none. Give them, or leave "
-                f"these metrics out of settings.metrics."
-            )
-        if text is not None and len(text) != n_rows:
-            raise ValueError(f"{name}: expected {n_rows} {unit}s, one a row, got {len(text)}.")
