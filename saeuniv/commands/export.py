@@ -22,7 +22,9 @@ def main(argv: Sequence[str]) -> int:
     """
     arguments = parser("export", "Dictionaries, latents and results of a sweep or a comparison, for others.")
     arguments.add_argument("sweep", help="the name of a sweep; or the folder of a sweep or a comparison")
-    arguments.add_argument("folder", metavar="DIR", type=Path, help="a new or an empty folder")
+    arguments.add_argument(
+        "folder", metavar="DIR", type=Path, help="a new or an empty folder; one that was killed is continued"
+    )
     arguments.add_argument(
         "--what", default=",".join(KINDS), metavar="KINDS", help=f"some of {','.join(KINDS)}; default: all"
     )
@@ -63,7 +65,7 @@ def _written(export: Export, target: Path) -> int:
         with progress("exported", export.bytes) as told:
             write_export(export, target, told)
     except ArtifactError as error:
-        say(f"{error} Nothing is left in {target}.")
+        say(f"{error} What is copied stays in {target}: the same command continues.")
         return FAILED
     say(f"export: {target / EXPORT}")
     return DONE

@@ -84,11 +84,11 @@ def test_faults_are_said_and_nothing_is_written(run: StoredRun, call: Call, here
     assert (here / "out").read_text() == "mine" and not (here / "new").exists()
 
 
-def test_damage_ends_with_1_and_leaves_nothing(run: StoredRun, call: Call, here: Path) -> None:
+def test_damage_ends_with_1_and_can_be_mended(run: StoredRun, call: Call, here: Path) -> None:
     (run.store.root / dictionary("a", 0).path / "cfg.json").write_text("{}")
     ended = call(export.main, "s", "out", "--what", "dictionaries")
-    assert ended.code == 1 and "it is damaged. Nothing is left in out." in ended.out
-    assert not (here / "out").exists()
+    assert ended.code == 1 and "it is damaged. What is copied stays in out: the same" in ended.out
+    assert not (here / "out" / "export.json").exists()
 
 
 def test_what_is_no_export_is_refused(call: Call, here: Path) -> None:

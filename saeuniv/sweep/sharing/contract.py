@@ -11,6 +11,9 @@ from typing import Any, NamedTuple, cast
 from saeuniv.config import ConfigError, canonical_json
 
 EXPORT = "export.json"
+UNFINISHED = f".{EXPORT}.part"
+"""In a folder that an export is being written to, or was when it was killed; becomes export.json."""
+
 FORMAT = 1
 """Of the whole folder; raised when a file changes its meaning."""
 
@@ -83,7 +86,9 @@ def read_contract(folder: Path) -> Contract:
     """
     path = folder / EXPORT
     if not folder.is_dir() or path.is_symlink() or not path.is_file():
-        what = f"no {EXPORT} in it (an export that was killed has none)" if folder.is_dir() else "no folder"
+        what = f"no {EXPORT} in it" if folder.is_dir() else "no folder"
+        if (folder / UNFINISHED).exists():
+            what += " (its export was killed, or runs still: the same saeuniv export again continues it)"
         raise ConfigError(f"{folder}: expected the folder that saeuniv export wrote, found {what}.")
     try:
         values = cast(dict[str, Any], json.loads(path.read_text("utf-8")))

@@ -59,6 +59,11 @@ def stored(folder: Path, below: str, kind: str) -> tuple[Piece, ...]:
     return (*pieces, copied(f"{below}/{MANIFEST}", kind, folder / MANIFEST))
 
 
+def part_of(name: str) -> str:
+    """What a file is called until it is whole; a kill can leave it."""
+    return f".{name}.part"
+
+
 def copy(source: Path, target: Path, expected: FileOf | None, told: Copied) -> FileOf:
     """Copy a file; what it is known to be is checked before it gets its name.
 
@@ -67,7 +72,7 @@ def copy(source: Path, target: Path, expected: FileOf | None, told: Copied) -> F
     """
     digest, size = hashlib.sha256(), 0
     target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_name(f".{target.name}.part")
+    part = target.with_name(part_of(target.name))
     try:
         with source.open("rb") as read, part.open("wb") as write:
             while chunk := read.read(_CHUNK):
@@ -92,7 +97,7 @@ def copy(source: Path, target: Path, expected: FileOf | None, told: Copied) -> F
 def write(content: bytes, target: Path, told: Copied) -> FileOf:
     """Write a file, whole or not at all."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_name(f".{target.name}.part")
+    part = target.with_name(part_of(target.name))
     try:
         part.write_bytes(content)
         os.replace(part, target)

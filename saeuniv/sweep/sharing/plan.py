@@ -10,11 +10,11 @@ from saeuniv.results import Results, load
 from saeuniv.stages.stored import stored_comparison
 from saeuniv.store import ArtifactError
 from saeuniv.sweep.sharing.card import About, card
-from saeuniv.sweep.sharing.contract import CARD, DICTIONARIES, EXPORT, KINDS, LATENTS, RESULTS
+from saeuniv.sweep.sharing.contract import CARD, DICTIONARIES, KINDS, LATENTS, RESULTS, UNFINISHED
 from saeuniv.sweep.sharing.dictionaries import SPARSIFY_FILE, Place, places, shelve
 from saeuniv.sweep.sharing.latents import latents
 from saeuniv.sweep.sharing.licences import licence_pieces
-from saeuniv.sweep.sharing.pieces import Piece, written
+from saeuniv.sweep.sharing.pieces import Piece, part_of, written
 from saeuniv.sweep.sharing.results import results_pieces, sweep_pieces
 from saeuniv.sweep.sharing.room import room_faults
 from saeuniv.sweep.sharing.used import used
@@ -77,7 +77,7 @@ def plan_export(wanted: Wanted) -> Export:
     """Everything that the export would hold, its card included; files are looked at, not read.
 
     Raises:
-        ConfigError: the folder to write is not empty or has no room, an unknown kind, an unfit licence,
+        ConfigError: the folder to write holds other things or has no room, an unknown kind, an unfit licence,
             damaged results, artifacts that the store lacks: all faults at once.
     """
     faults = [*_target_faults(wanted.target), *_choice_faults(wanted)]
@@ -95,10 +95,12 @@ def plan_export(wanted: Wanted) -> Export:
     except (ValueError, ArtifactError) as error:
         faults += str(error).splitlines()
     remedy = f"Choose another disk, or less: --what {RESULTS}."
-    faults += room_faults(wanted.target, export.bytes, remedy=remedy)
+    faults += room_faults(wanted.target, export.bytes - _done(wanted.target, export.pieces), remedy=remedy)
+    if not faults:
+        _finish(export, tuple(found.values()))
+        faults += _left_faults(wanted.target, export.pieces)
     if faults:
         raise ConfigError(*dict.fromkeys(faults))
-    _finish(export, tuple(found.values()))
     return export
 
 
@@ -160,11 +162,27 @@ def _finish(export: Export, comparisons: tuple[Results, ...]) -> None:
 def _target_faults(target: Path) -> Iterator[str]:
     if target.is_symlink() or (target.exists() and not target.is_dir()):
         yield f"{target}: expected a new or an empty folder, found a file or a link. Choose another."
-    elif target.is_dir() and any(target.iterdir()):
-        killed = "" if (target / EXPORT).is_file() else f"; without {EXPORT} it may be what a kill left"
+    elif target.is_dir() and any(target.iterdir()) and not (target / UNFINISHED).is_file():
+        yield f"{target}: expected a new or an empty folder, found one that is not empty. Choose another."
+
+
+def _done(target: Path, pieces: Sequence[Piece]) -> int:
+    """Bytes that an unfinished export of the same has written."""
+    there = (target / piece.path for piece in pieces)
+    return sum(path.stat().st_size for path in there if path.is_file())
+
+
+def _left_faults(target: Path, pieces: Sequence[Piece]) -> Iterator[str]:
+    """What lies in the folder of an unfinished export and is not of this one."""
+    if not (target / UNFINISHED).is_file():
+        return
+    names = {UNFINISHED, *(piece.path for piece in pieces)}
+    names |= {str(Path(piece.path).with_name(part_of(Path(piece.path).name))) for piece in pieces}
+    left = sorted(path.relative_to(target).as_posix() for path in target.rglob("*") if not path.is_dir())
+    if others := [name for name in left if name not in names]:
         yield (
-            f"{target}: expected a new or an empty folder, found one that is not empty{killed}. Choose "
-            f"another, or remove it."
+            f"{target}: expected what an unfinished export of the same left, found {len(others)} other files "
+            f"({others[0]}). Export with the options that began it, or choose another folder."
         )
 
 

@@ -1,6 +1,9 @@
 """A sweep to share, made once: nothing changes it but what takes a copy."""
 
+import multiprocessing
+import os
 import shutil
+import signal
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -38,6 +41,21 @@ def export(run: StoredRun, tmp_path: Path) -> Exported:
         return write_export(plan_export(wanted(of, tmp_path / "out", *kinds, **more)), tmp_path / "out", told)
 
     return make
+
+
+def killed_at(moment: int, long: Callable[[Callable[[int], None]], object]) -> bool:
+    """Whether a process of its own, killed when it is told of bytes for the `moment`-th time, did not end."""
+    moments = iter(range(1, moment + 1))
+
+    def kill(_: int) -> None:
+        if next(moments) == moment:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    process = multiprocessing.get_context("fork").Process(target=long, args=(kill,))
+    process.start()
+    process.join()
+    assert process.exitcode in (0, -signal.SIGKILL)
+    return process.exitcode != 0
 
 
 def told(n_bytes: int) -> None:

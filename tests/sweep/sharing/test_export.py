@@ -22,7 +22,7 @@ from saeuniv.sweep.sharing.plan import sizes
 from tests.report.pages import page_data
 from tests.shared_sweeps import dictionary, write_sparsify
 from tests.stored_runs import StoredRun
-from tests.sweep.sharing.conftest import Exported, told, wanted
+from tests.sweep.sharing.conftest import Exported, killed_at, told, wanted
 
 
 def files_below(folder: Path) -> dict[str, bytes]:
@@ -203,7 +203,7 @@ def test_all_faults_are_said_at_once_and_nothing_is_written(own: StoredRun, tmp_
     with pytest.raises(ConfigError) as error:
         plan_export(given)
     said = "\n".join(error.value.faults)
-    assert re.search(r"full: expected a new or an empty folder, found one that is not empty; without", said)
+    assert re.search(r"full: expected a new or an empty folder, found one that is not empty\.", said)
     assert "--what wights: expected some of dictionaries,latents,results" in said
     assert "--license MIT licence: expected an identifier" in said
     assert "latents" in said and "Make it again: saeuniv nulls.draws=19" in said
@@ -218,15 +218,20 @@ def test_a_disk_without_room_is_refused(
         plan_export(wanted(run, tmp_path / "out"))
 
 
-def test_a_damaged_artifact_leaves_no_export(own: StoredRun, tmp_path: Path) -> None:
+def test_a_damaged_artifact_is_not_exported_and_can_be_mended(own: StoredRun, tmp_path: Path) -> None:
     export = plan_export(wanted(own, tmp_path / "out", "dictionaries"))
     path = own.store.root / dictionary("b", 1).path / "sae.safetensors"
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)
+    out = tmp_path / "out"
     with pytest.raises(ArtifactError, match=r"sae\.safetensors: expected .* it is damaged\."):
-        write_export(export, tmp_path / "out", told)
-    assert not (tmp_path / "out").exists()
+        write_export(export, out, told)
+    assert not (out / "export.json").exists()
+    content[-1] ^= 1
+    path.write_bytes(content)
+    write_export(plan_export(wanted(own, out, "dictionaries")), out, told)
+    assert {*read_contract(out).files, "export.json"} == {*files_below(out)}
 
 
 def test_an_artifact_that_was_made_again_is_remarked_on(own: StoredRun, tmp_path: Path) -> None:
@@ -240,12 +245,53 @@ def test_an_artifact_that_was_made_again_is_remarked_on(own: StoredRun, tmp_path
     assert remark.startswith(f"{latents} was made again since the results of ")
 
 
-def test_the_list_comes_last(run: StoredRun, tmp_path: Path) -> None:
-    """At every moment of the copying, a kill would leave no export.json."""
-    seen = []
+def test_killed_at_every_moment_it_leaves_whole_files_and_goes_on_where_it_was(
+    run: StoredRun, export: Exported, tmp_path: Path
+) -> None:
+    """Process n is killed (SIGKILL) in the middle of file 3n - 2."""
+    out, export_again = tmp_path / "killed", export()
+    whole, artifacts = files_below(tmp_path / "out"), export_again.artifacts.values()
+    kept: dict[str, int] = {}
+    moment = 1
+    while killed_at(moment, lambda kill: write_export(plan_export(wanted(run, out)), out, kill)):
+        there = files_below(out)
+        parts = [name for name in there if name.endswith(".part")]
+        assert all(there[name] == whole[name] for name in there.keys() - parts - {"README.md"})
+        assert "export.json" not in there and len(parts) <= 2
+        with pytest.raises(ConfigError, match=r"was killed, or runs still: the same saeuniv export again"):
+            read_contract(out)
+        assert all((out / name).stat().st_ino == inode for name, inode in kept.items()), "not copied again"
+        of_artifacts = [name for name in there.keys() - parts if name.rpartition("/")[0] in artifacts]
+        kept = {name: (out / name).stat().st_ino for name in of_artifacts if "manifest" not in name}
+        moment += 3
+    assert moment > 10 and kept
+    assert {*files_below(out)} == {*whole}
+    assert read_contract(out).files.keys() == export_again.files.keys()
+    for path, folder in read_contract(out).artifacts.items():
+        assert files_below(out / folder) == files_below(run.store.root / path)
+
+
+def test_only_the_same_export_continues_an_unfinished_one(run: StoredRun, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    write_export(plan_export(wanted(run, out)), out, lambda _: seen.append((out / "export.json").exists()))
-    assert len(seen) > 10 and not any(seen) and (out / "export.json").is_file()
+    assert killed_at(20, lambda kill: write_export(plan_export(wanted(run, out)), out, kill))
+    before = files_below(out)
+    with pytest.raises(
+        ConfigError, match=r"what an unfinished export of the same left, found \d+ other files"
+    ):
+        plan_export(wanted(run, out, "results"))
+    assert files_below(out) == before
+
+
+def test_what_a_kill_left_is_read_before_it_is_believed(run: StoredRun, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert killed_at(20, lambda kill: write_export(plan_export(wanted(run, out)), out, kill))
+    damaged = next(iter(sorted(out.rglob("sae.safetensors"))))
+    content = bytearray(damaged.read_bytes())
+    content[-1] ^= 1
+    damaged.write_bytes(content)
+    contract = write_export(plan_export(wanted(run, out)), out, told)
+    for name, about in contract.files.items():
+        assert sha256_of_file(out / name) == about.sha256
 
 
 def test_the_results_in_an_export_can_be_loaded_where_they_are(

@@ -1,6 +1,7 @@
 """What is taken in: the same bytes, verified first; nothing of what is damaged, moved out or made to run."""
 
 import io
+import itertools
 import json
 import pickle
 import shutil
@@ -20,7 +21,7 @@ from saeuniv.sweep.sharing import contract as contracts
 from saeuniv.sweep.sharing import plan_export, plan_import, read_contract, write_export
 from tests.shared_sweeps import dictionary
 from tests.stored_runs import StoredRun
-from tests.sweep.sharing.conftest import told, wanted
+from tests.sweep.sharing.conftest import killed_at, told, wanted
 from tests.sweep.sharing.test_export import files_below
 
 
@@ -126,9 +127,30 @@ def test_damage_and_loss_are_all_named_at_once(out: Path, tmp_path: Path) -> Non
     assert "nulls.csv: expected" in said and "bytes, got 1." in said
 
 
+def test_killed_at_every_moment_it_places_artifacts_and_results_whole(
+    run: StoredRun, whole: Path, tmp_path: Path
+) -> None:
+    """Process n is killed (SIGKILL) in the middle of file 3n - 2 that it places."""
+    for moment in itertools.count(1, 3):
+        store, there = Store(tmp_path / f"store{moment}"), tmp_path / f"there{moment}"
+        found = plan_import(whole, there, name=None, told=told)
+        killed = killed_at(moment, lambda kill, found=found, store=store: found.place(store, kill))
+        for path, (made, _) in found.artifacts.items():
+            assert store.valid(made) or not (store.root / path).exists()
+        results = there / "s" / "one" / "results"
+        assert not results.exists() or load(results.parent) == load(run.folder)
+        if not killed:
+            break
+        found.place(store, told)
+        for kind in ("dictionaries", "latents"):
+            assert files_below(store.root / kind) == files_below(run.store.root / kind)
+        assert files_below(results) == files_below(whole / "results" / "one" / "results")
+    assert moment > 10
+
+
 def test_an_unfinished_export_is_refused(out: Path, tmp_path: Path) -> None:
     (out / "export.json").unlink()
-    assert "found no export.json in it (an export that was killed has none)" in refused(out, tmp_path)
+    assert "saeuniv export wrote, found no export.json in it." in refused(out, tmp_path)
     assert "found no folder" in refused(tmp_path / "nowhere", tmp_path)
 
 
