@@ -44,9 +44,13 @@ def residual(z: np.ndarray, ids: np.ndarray) -> np.ndarray:
     return z
 
 
+@pytest.mark.parametrize("dense_from", [-1.0, 2.0])
 @pytest.mark.parametrize("shift", [0, 1, 130, N - 1])
-def test_grams_of_every_shift_are_products_of_residuals_of_bs_residuals_under_as_groups(shift: int) -> None:
+def test_grams_of_every_shift_are_products_of_residuals_of_bs_residuals_under_as_groups(
+    shift: int, dense_from: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
     x, y = related()
+    monkeypatch.setattr(token_grams, "_DENSE_FROM", dense_from)
     found = sides(x, y).grams(shift)
     ids = labels()
     u, v = residual(x, ids), residual(np.roll(residual(y, ids), -shift, axis=0), ids)
