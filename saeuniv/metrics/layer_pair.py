@@ -1,6 +1,6 @@
 """What a metric is given: two prepared layers, their matches, and the draws all layer pairs share."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -25,6 +25,15 @@ WHOLE = 2
 
 Matches = Mapping[str, Matching]
 """Matchings by direction: a_to_b and b_to_a, or both."""
+
+
+Latents = Int[np.ndarray, " _"]
+
+LatentPairs = tuple[Latents, Latents]
+"""Latents of A and of B, paired by place."""
+
+Drawn = Mapping[str, tuple[LatentPairs, ...]]
+"""Pairs by draw, by the null's name."""
 
 
 class Draws(NamedTuple):
@@ -129,6 +138,9 @@ class LayerPair:
         default_factory=dict[str, tuple[tuple[TokenGrams, TokenGrams], ...]], repr=False
     )
     """Grams of both halves, observed and shifted, by condition; `metrics.token_grams` keeps them here."""
+
+    drawn_pairs: dict[Hashable, Drawn] = field(default_factory=dict[Hashable, Drawn], repr=False)
+    """Pairs of the draws of a category of words, by how they are made; `metrics.semantic` keeps them here."""
 
     @property
     def why_unmatched(self) -> str:

@@ -8,47 +8,34 @@ ones of these latents, but that other latents, found and paired alike, are less 
 from abc import abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from functools import cache
-from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-from jaxtyping import Int
 
 from saeuniv.config import require_option
 from saeuniv.metrics.base import RANDOM_SUBSPACE, RANDOM_WORDS, Measurement, MetricMethod, undefined
 from saeuniv.metrics.decoder_metric import DecoderMetric
-from saeuniv.metrics.layer_pair import WHOLE, LayerPair
+from saeuniv.metrics.layer_pair import WHOLE, Drawn, LatentPairs, Latents, LayerPair
 from saeuniv.metrics.pc1 import Pc1AbsCorr
 from saeuniv.metrics.published import of_rows
 from saeuniv.metrics.rsa import RsaDimensions
 from saeuniv.metrics.svcca import Svcca
+from saeuniv.metrics.word_lists import categories, category_words
 from saeuniv.numerics.correlation import Evidence, pair_correlations
 from saeuniv.numerics.latents import HalfLatents
 from saeuniv.numerics.published import best_partners, one_to_one
 from saeuniv.numerics.semantic import latents_of_words, random_latents, random_words, words_in
 
 _CHOOSE, _SCORE = 0, 1
-_CATEGORIES = Path(__file__).parent / "categories"
 
 # Streams of draws that must not be those of another null.
 _OF_A, _OF_B, _OF_WORDS = 101, 102, 103
 
-Index = Int[np.ndarray, " _"]
-Subspace = tuple[Index, Index]
+# Latents of a side below which a draw is none: one pair has no geometry.
+_FEWEST = 2
+
+Subspace = tuple[Latents, Latents]
 """Latents of A and of B."""
-
-
-def categories() -> tuple[str, ...]:
-    """The categories that come with the package, by name: files of words, one a line."""
-    return tuple(sorted(file.stem for file in _CATEGORIES.glob("*.txt")))
-
-
-@cache
-def category_words(category: str) -> tuple[str, ...]:
-    """The words of a category of the package; lines that begin with # are remarks."""
-    lines = (_CATEGORIES / f"{category}.txt").read_text("utf-8").splitlines()
-    return tuple(line.strip() for line in lines if line.strip() and not line.startswith("#"))
 
 
 @dataclass
@@ -103,8 +90,12 @@ class SemanticMetric(MetricMethod):
         vars(self)["name"] = f"{kind}_{self.category}"
 
     @abstractmethod
-    def of_subspace(self, pair: LayerPair, subspace: Subspace) -> Measurement:
-        """What is computed of latents of A and B, paired among themselves; with the nulls of their pairs."""
+    def of_pairs(self, pair: LayerPair, pairs: LatentPairs) -> Measurement:
+        """What is computed of latents of A and B in pairs; with the nulls of their order."""
+
+    @abstractmethod
+    def value_of(self, pair: LayerPair, pairs: LatentPairs) -> float | None:
+        """The value of `of_pairs`, without its nulls."""
 
     def measure(self, pair: LayerPair) -> tuple[Measurement, ...]:
         """The value in direction `both` alone, beside random subspaces and random words."""
@@ -116,15 +107,11 @@ class SemanticMetric(MetricMethod):
         subspace = self._of_words(pair, chosen)
         if min(map(len, subspace)) < self.min_latents:
             return undefined("few_latents", ("both",))
-        found = self.of_subspace(pair, subspace)
+        found = self.of_pairs(pair, self._paired(pair, subspace))
         if found.value is None:
             return (found,)
-        seed = pair.draws.permutation_seed
-        drawn = random_words(pair.words, chosen, draws=self.draws, seed=_stream(seed, _OF_WORDS))
-        nulls = {
-            RANDOM_SUBSPACE: self._values(pair, self._random(pair, subspace)),
-            RANDOM_WORDS: self._values(pair, (self._of_words(pair, each) for each in drawn)),
-        }
+        drawn = self._drawn(pair, chosen, subspace)
+        nulls = {name: self._values(pair, pairings) for name, pairings in drawn.items()}
         # Draws on which the value is undefined are no draws: those left are a selection.
         enough = len(nulls[RANDOM_SUBSPACE]) == self.draws
         empty = {} if enough else dict.fromkeys(("p_value", "calibrated"), "undefined_similarity")
@@ -143,6 +130,23 @@ class SemanticMetric(MetricMethod):
         )
         return a, b
 
+    def _drawn(self, pair: LayerPair, chosen: np.ndarray, subspace: Subspace) -> Drawn:
+        """The pairs of every draw of both nulls; the metrics of one category share them."""
+        own = (*self.words, self.top_rows, self.least_words, self.first_seen, self.in_sample, self.draws)
+        if own not in pair.drawn_pairs:
+            seed = pair.draws.permutation_seed
+            assert pair.words is not None
+            drawn = random_words(pair.words, chosen, draws=self.draws, seed=_stream(seed, _OF_WORDS))
+            subspaces = {
+                RANDOM_SUBSPACE: self._random(pair, subspace),
+                RANDOM_WORDS: (self._of_words(pair, each) for each in drawn),
+            }
+            pair.drawn_pairs[own] = {
+                null: tuple(self._paired(pair, each) for each in draws if min(map(len, each)) >= _FEWEST)
+                for null, draws in subspaces.items()
+            }
+        return pair.drawn_pairs[own]
+
     def _random(self, pair: LayerPair, subspace: Subspace) -> Iterable[Subspace]:
         """Random latents of A and, independently, of B."""
         seed, sides = pair.draws.permutation_seed, pair.sides(self._found_on)
@@ -152,16 +156,12 @@ class SemanticMetric(MetricMethod):
         )
         return zip(of_a, of_b, strict=True)
 
-    def _values(self, pair: LayerPair, subspaces: Iterable[Subspace]) -> np.ndarray:
-        """The value of each subspace, without those on which there is none."""
-        found = (self.value_of(pair, each) for each in subspaces if min(map(len, each)) >= 2)
+    def _values(self, pair: LayerPair, pairings: Iterable[LatentPairs]) -> np.ndarray:
+        """The value of each, without those on which there is none."""
+        found = (self.value_of(pair, each) for each in pairings)
         return np.array([value for value in found if value is not None])
 
-    @abstractmethod
-    def value_of(self, pair: LayerPair, subspace: Subspace) -> float | None:
-        """The value of `of_subspace`, without its nulls."""
-
-    def paired(self, pair: LayerPair, subspace: Subspace) -> Subspace:
+    def _paired(self, pair: LayerPair, subspace: Subspace) -> LatentPairs:
         """The latents of a subspace in pairs: each of B with its best of A, then one to one."""
         a, b = _within(pair.sides(self._found_on), subspace)
         partners = best_partners(pair.search(a, b, Evidence("pearson", "none"), top_m=1))
@@ -182,13 +182,13 @@ class SemanticSimilarity(SemanticMetric):
     def similarity(self) -> DecoderMetric[Any]:
         """What is computed of the rows."""
 
-    def of_subspace(self, pair: LayerPair, subspace: Subspace) -> Measurement:
+    def of_pairs(self, pair: LayerPair, pairs: LatentPairs) -> Measurement:
         """The similarity, beside pairings of the same latents at random."""
-        return of_rows(self.similarity, pair, *self.paired(pair, subspace), runs=self.draws)
+        return of_rows(self.similarity, pair, *pairs, runs=self.draws)
 
-    def value_of(self, pair: LayerPair, subspace: Subspace) -> float | None:
+    def value_of(self, pair: LayerPair, pairs: LatentPairs) -> float | None:
         """The similarity alone."""
-        return of_rows(self.similarity, pair, *self.paired(pair, subspace), runs=0).value
+        return of_rows(self.similarity, pair, *pairs, runs=0).value
 
 
 @dataclass
@@ -228,15 +228,14 @@ class SemanticCorrelation(SemanticMetric):
     family: ClassVar[str] = "semantic_correlation"
     space: ClassVar[str] = "tokens"
 
-    def of_subspace(self, pair: LayerPair, subspace: Subspace) -> Measurement:
+    def of_pairs(self, pair: LayerPair, pairs: LatentPairs) -> Measurement:
         """The mean over the pairs."""
-        index_a, index_b = self.paired(pair, subspace)
-        r = pair_correlations(*pair.sides(WHOLE if self.in_sample else _SCORE), index_a, index_b, "none")
+        r = pair_correlations(*pair.sides(WHOLE if self.in_sample else _SCORE), *pairs, "none")
         return Measurement("both", float(r.mean()), empty={"ci": "no_interval"}, n_matches=len(r))
 
-    def value_of(self, pair: LayerPair, subspace: Subspace) -> float | None:
+    def value_of(self, pair: LayerPair, pairs: LatentPairs) -> float | None:
         """The same."""
-        return self.of_subspace(pair, subspace).value
+        return self.of_pairs(pair, pairs).value
 
 
 def _within(sides: tuple[HalfLatents, HalfLatents], subspace: Subspace) -> tuple[HalfLatents, HalfLatents]:

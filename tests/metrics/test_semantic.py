@@ -1,5 +1,6 @@
 """Categories of words: what is planted is found, what is not has p uniform; both as straight-line code."""
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -14,9 +15,9 @@ from saeuniv.metrics.semantic import (
     SemanticCorrelation,
     SemanticRsa,
     SemanticSvcca,
-    categories,
-    category_words,
 )
+from saeuniv.metrics.word_lists import categories, category_words
+from saeuniv.numerics.correlation import candidates
 from saeuniv.numerics.latents import Floors, prepare_layer
 from saeuniv.numerics.rank import rsa, rsa_basis
 from saeuniv.numerics.rows import make_halves
@@ -110,6 +111,32 @@ def test_the_mean_correlation_is_that_of_straight_line_code():
     expected = rsa(rsa_basis(x, inner="pearson"), rsa_basis(y, inner="pearson"))
     assert rsa_found.value == pytest.approx(expected, abs=1e-6)
     assert len(rsa_found.nulls[PERMUTATION]) == 99
+
+
+def test_metrics_of_one_category_share_the_pairs_of_draws_and_others_have_their_own():
+    searches = []
+
+    def search(*given, **options):
+        searches.append(given)
+        return candidates(*given, **options)
+
+    pair = replace(layer_pair(example(0, shared=10)), search=search)
+    alone = [
+        metric(words=JOYS[:10], **SETTINGS).measure(layer_pair(example(0, shared=10)))[0]
+        for metric in (SemanticCorrelation, SemanticRsa)
+    ]
+    together = []
+    for metric, more in ((SemanticCorrelation, 1 + 2 * 99), (SemanticRsa, 1)):
+        before = len(searches)
+        together += metric(words=JOYS[:10], **SETTINGS).measure(pair)
+        assert len(searches) - before == more
+    for one, other in zip(alone, together, strict=True):
+        assert one.value == other.value and one.nulls.keys() == other.nulls.keys()
+        assert all(np.array_equal(one.nulls[null], other.nulls[null]) for null in one.nulls)
+    for options in ({"first_seen": True}, {"least_words": 1}, {"draws": 19}, {"words": JOYS[1:11]}):
+        before = len(searches)
+        SemanticRsa(**{"words": JOYS[:10], **SETTINGS, **options}).measure(pair)
+        assert len(searches) - before > 1, options
 
 
 def p_values(null: str, n: int, *, permuted: bool) -> list[float]:

@@ -24,7 +24,7 @@ import transformers as hf
 
 from saeuniv.adapters.model_folders import save_model_folder
 from saeuniv.app import main
-from saeuniv.metrics.semantic import categories
+from saeuniv.metrics.word_lists import categories
 from saeuniv.numerics.statistics import published_p_value
 from saeuniv.results import Results, load
 from tests.fake_hub import FakeHub, serving
