@@ -188,7 +188,7 @@ def test_every_preset_of_the_hub_is_run_here() -> None:
     presets = {path.stem for path in (CONF_DIR / "experiment").glob("*.yaml")}
     anchors = {name for name in presets if name.startswith("anchor_")}
     # Those of Pythia are run in test_paper.py, the embedded ones elsewhere.
-    others = {"paper_pythia", "paper_semantic", "corrections"}
+    others = {"paper_pythia", "paper_semantic", "corrections", "tiny_words"}
     assert presets == {*RUN, *anchors, *others, "tiny", "tiny_seeds"}
     for name in (*RUN, *anchors, *others):
         header = (CONF_DIR / "experiment" / f"{name}.yaml").read_text().replace("\n# ", " ")
