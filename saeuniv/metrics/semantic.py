@@ -6,7 +6,7 @@ ones of these latents, but that other latents, found and paired alike, are less 
 """
 
 from abc import abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -22,8 +22,7 @@ from saeuniv.metrics.rsa import RsaDimensions
 from saeuniv.metrics.svcca import Svcca
 from saeuniv.metrics.word_lists import categories, category_words
 from saeuniv.numerics.correlation import Evidence, pair_correlations
-from saeuniv.numerics.latents import HalfLatents
-from saeuniv.numerics.published import best_partners, one_to_one
+from saeuniv.numerics.published import BestPartners, one_to_one
 from saeuniv.numerics.semantic import latents_of_words, random_latents, random_words, words_in
 
 _CHOOSE, _SCORE = 0, 1
@@ -33,6 +32,9 @@ _OF_A, _OF_B, _OF_WORDS = 101, 102, 103
 
 # Latents of a side below which a draw is none: one pair has no geometry.
 _FEWEST = 2
+
+# Latents of a side, at most, of the subspaces that are paired by one search: 8 MB of similarities.
+_SEARCHED = 1024
 
 Subspace = tuple[Latents, Latents]
 """Latents of A and of B."""
@@ -107,7 +109,7 @@ class SemanticMetric(MetricMethod):
         subspace = self._of_words(pair, chosen)
         if min(map(len, subspace)) < self.min_latents:
             return undefined("few_latents", ("both",))
-        found = self.of_pairs(pair, self._paired(pair, subspace))
+        found = self.of_pairs(pair, *self._paired(pair, [subspace]))
         if found.value is None:
             return (found,)
         drawn = self._drawn(pair, chosen, subspace)
@@ -142,7 +144,7 @@ class SemanticMetric(MetricMethod):
                 RANDOM_WORDS: (self._of_words(pair, each) for each in drawn),
             }
             pair.drawn_pairs[own] = {
-                null: tuple(self._paired(pair, each) for each in draws if min(map(len, each)) >= _FEWEST)
+                null: tuple(self._paired(pair, (each for each in draws if min(map(len, each)) >= _FEWEST)))
                 for null, draws in subspaces.items()
             }
         return pair.drawn_pairs[own]
@@ -161,13 +163,19 @@ class SemanticMetric(MetricMethod):
         found = (self.value_of(pair, each) for each in pairings)
         return np.array([value for value in found if value is not None])
 
-    def _paired(self, pair: LayerPair, subspace: Subspace) -> LatentPairs:
-        """The latents of a subspace in pairs: each of B with its best of A, then one to one."""
-        a, b = _within(pair.sides(self._found_on), subspace)
-        partners = best_partners(pair.search(a, b, Evidence("pearson", "none"), top_m=1))
-        everything = np.ones(b.n_latents, bool)
-        index_b = one_to_one(partners, everything, first_seen=self.first_seen)
-        return subspace[0][partners.index_a[index_b]], subspace[1][index_b]
+    def _paired(self, pair: LayerPair, subspaces: Iterable[Subspace]) -> Iterator[LatentPairs]:
+        """The latents of each subspace in pairs: each of B with its best of A, then one to one."""
+        sides = pair.sides(self._found_on)
+        for some in _batches(subspaces):
+            of_a, of_b = (np.unique(np.concatenate(latents)) for latents in zip(*some, strict=True))
+            a, b = sides[0].chosen(of_a), sides[1].chosen(of_b)
+            r = pair.search(a, b, Evidence("pearson", "none"), top_m=len(of_a)).matrix()
+            for in_a, in_b in some:
+                own = r[np.ix_(np.searchsorted(of_a, in_a), np.searchsorted(of_b, in_b))]
+                best = own.argmax(axis=0)
+                partners = BestPartners(best, own.max(axis=0))
+                kept = one_to_one(partners, np.ones(len(in_b), bool), first_seen=self.first_seen)
+                yield in_a[best[kept]], in_b[kept]
 
 
 @dataclass
@@ -238,9 +246,18 @@ class SemanticCorrelation(SemanticMetric):
         return self.of_pairs(pair, pairs).value
 
 
-def _within(sides: tuple[HalfLatents, HalfLatents], subspace: Subspace) -> tuple[HalfLatents, HalfLatents]:
-    a, b = (side.chosen(latents) for side, latents in zip(sides, subspace, strict=True))
-    return a, b
+def _batches(subspaces: Iterable[Subspace]) -> Iterator[list[Subspace]]:
+    """As many at a time as one search answers for; each has all latents of its subspaces."""
+    some: list[Subspace] = []
+    size = 0
+    for each in subspaces:
+        if some and size + max(map(len, each)) > _SEARCHED:
+            yield some
+            some, size = [], 0
+        some.append(each)
+        size += max(map(len, each))
+    if some:
+        yield some
 
 
 def _stream(seed: int, stream: int) -> int:

@@ -46,6 +46,13 @@ class Candidates(NamedTuple):
         """The first `top_m` partners of each latent."""
         return Candidates(*(each[:, :top_m] for each in self))
 
+    def matrix(self) -> Float[np.ndarray, "latents_a latents_b"]:
+        """The similarities of a search that left none out; 0 for latents that have no partners."""
+        found = np.zeros((self.n_a, self.n_b))
+        of_b, place = np.nonzero(self.index_b >= 0)
+        found[self.index_b[of_b, place], of_b] = self.similarity_b[of_b, place]
+        return found
+
     def exchanged(self) -> "Candidates":
         """The same with A and B exchanged."""
         return Candidates(self.index_b, self.similarity_b, self.index_a, self.similarity_a)

@@ -19,6 +19,9 @@ _MIN_ROWS = 4
 
 _LEVELS = (1 << 16) - 1
 
+_FEW = 1 << 16
+"""Pairs of rows up to which a search among their places costs less than the pages of a table."""
+
 
 class RankedGram(NamedTuple):
     """The ranked similarities of the rows of one space, made once and used for every pairing."""
@@ -55,9 +58,12 @@ def rsa_basis(x: Float[np.ndarray, "pairs d"] | sp.csr_array, *, inner: Inner) -
         _place(block.entries, block.first, n, places)
     occupied, counts = np.unique(places, return_counts=True)
     levels = _levels(counts)
-    # As long as there are places, but only its occupied pages take memory.
-    table = np.zeros(2 * STEPS + 1, np.int16)
-    table[occupied] = levels
+    if len(places) <= _FEW:
+        places, table = np.searchsorted(occupied, places).astype(np.int32), levels.astype(np.int16)
+    else:
+        # As long as there are places, but only its occupied pages take memory.
+        table = np.zeros(2 * STEPS + 1, np.int16)
+        table[occupied] = levels
     ranks = np.zeros((n, n), np.int16)
     _spread(places, table, ranks)
     total, squares = int(counts @ levels), int(counts @ levels**2)

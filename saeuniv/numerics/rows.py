@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -50,7 +51,7 @@ class Half:
         """Sequences in the half."""
         return len(self.rows) // self.positions
 
-    @property
+    @cached_property
     def rows_per_document(self) -> Int[np.ndarray, " documents"]:
         """Rows of each document."""
         return np.bincount(self.documents)

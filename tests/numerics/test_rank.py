@@ -128,6 +128,15 @@ def test_blocks_are_the_similarities_whatever_their_height(monkeypatch):
     assert np.abs(rsa_basis(x, inner="cosine").ranks.astype(int) - whole.ranks).max() <= 1
 
 
+@pytest.mark.parametrize("inner", INNERS)
+def test_the_ranks_of_few_rows_are_those_of_many(inner, monkeypatch):
+    x = np.random.default_rng(4).integers(3, size=(30, 4)) + np.eye(30, 4)
+    few = rsa_basis(x, inner=inner)
+    monkeypatch.setattr("saeuniv.numerics.rank._FEW", 0)
+    many = rsa_basis(x, inner=inner)
+    assert np.array_equal(few.ranks, many.ranks) and few[1:] == many[1:] and few.variation > 0
+
+
 @pytest.mark.parametrize(
     "x", [gaussian(3, 5, 0), np.eye(6), np.zeros((6, 4)), np.ones((5, 3)), np.zeros((0, 3))]
 )
