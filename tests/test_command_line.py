@@ -210,6 +210,13 @@ def test_the_check_of_imports_can_fail(shell: Shell) -> None:
     assert loaded(shell, "import pandas") == {"pandas"}
 
 
+def test_a_checkout_takes_what_the_installed_command_takes(shell: Shell) -> None:
+    cited = shell.launch("--cite")
+    assert cited.returncode == 0 and cited.stdout.startswith("@software{saeuniv,")
+    mistyped = shell.launch("statsu")
+    assert mistyped.returncode == 2 and "expected a command, or overrides" in mistyped.stderr
+
+
 def test_help_lists_the_groups_and_five_examples(shell: Shell) -> None:
     done = shell.launch("--help")
     assert done.returncode == 0
