@@ -463,6 +463,18 @@ def test_anchor_mppc_stands_between_neurons_and_two_dictionaries_of_one_model() 
     assert skyline.a.model == skyline.b.model and skyline.a.sae != skyline.b.sae
 
 
+def test_anchor_calibrated_sets_neighbours_and_spectra_each_against_its_null() -> None:
+    (cell,) = cells("experiment=anchor_calibrated")
+    nulls = {metric.name: getattr(metric, "primary_null", "") for metric in cell.metrics}
+    assert nulls.pop("mutual_knn_permuted") == "permutation"
+    assert {name: nulls[name] for name in ("cka", "rsa", "cka_tokens")} == {
+        "cka": "selection_shift",
+        "rsa": "selection_shift",
+        "cka_tokens": "document_shift",
+    }
+    assert cell.control.value == "untrained"
+
+
 def test_tiny_seeds_is_a_sweep_of_six_comparisons() -> None:
     swept = cells("experiment=tiny_seeds")
     assert [f"{cell.a.model.label} {cell.b.model.label}" for cell in swept] == [
