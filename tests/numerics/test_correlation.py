@@ -197,3 +197,14 @@ def test_float32_latents_are_multiplied_in_float64():
             for each in (narrow, wide)
         ]
         np.testing.assert_allclose(*kept, rtol=0, atol=1e-12)
+
+
+def test_the_matrix_of_a_search_that_leaves_none_out_is_every_r_and_0_for_constant_latents():
+    data = streams(seed=3)
+    a, b = (each.halves[0] for each in prepared(data))
+    found = candidates(a, b, Evidence("pearson", "none"), top_m=a.n_latents)
+    np.testing.assert_allclose(found.matrix(), all_pairs(a, b, "none"), atol=1e-9)
+    index_b = found.index_b.copy()
+    index_b[1] = -1
+    left_out = found._replace(index_b=index_b).matrix()
+    assert not left_out[:, 1].any() and left_out[:, 0].any()
