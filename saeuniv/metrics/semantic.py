@@ -15,14 +15,14 @@ import numpy as np
 from saeuniv.config import require_option
 from saeuniv.metrics.base import RANDOM_SUBSPACE, RANDOM_WORDS, Measurement, MetricMethod, undefined
 from saeuniv.metrics.decoder_metric import DecoderMetric
-from saeuniv.metrics.layer_pair import WHOLE, Drawn, LatentPairs, Latents, LayerPair
+from saeuniv.metrics.layer_pair import WHOLE, Drawn, LatentPairs, LayerPair
 from saeuniv.metrics.pc1 import Pc1AbsCorr
 from saeuniv.metrics.published import of_rows
 from saeuniv.metrics.rsa import RsaDimensions
+from saeuniv.metrics.subspace_pairs import Subspace, subspace_pairs
 from saeuniv.metrics.svcca import Svcca
 from saeuniv.metrics.word_lists import categories, category_words
-from saeuniv.numerics.correlation import Evidence, pair_correlations
-from saeuniv.numerics.published import BestPartners, one_to_one
+from saeuniv.numerics.correlation import pair_correlations
 from saeuniv.numerics.semantic import latents_of_words, random_latents, random_words, words_in
 
 _CHOOSE, _SCORE = 0, 1
@@ -32,12 +32,6 @@ _OF_A, _OF_B, _OF_WORDS = 101, 102, 103
 
 # Latents of a side below which a draw is none: one pair has no geometry.
 _FEWEST = 2
-
-# Latents of a side, at most, of the subspaces that are paired by one search: 8 MB of similarities.
-_SEARCHED = 1024
-
-Subspace = tuple[Latents, Latents]
-"""Latents of A and of B."""
 
 
 @dataclass
@@ -164,18 +158,7 @@ class SemanticMetric(MetricMethod):
         return np.array([value for value in found if value is not None])
 
     def _paired(self, pair: LayerPair, subspaces: Iterable[Subspace]) -> Iterator[LatentPairs]:
-        """The latents of each subspace in pairs: each of B with its best of A, then one to one."""
-        sides = pair.sides(self._found_on)
-        for some in _batches(subspaces):
-            of_a, of_b = (np.unique(np.concatenate(latents)) for latents in zip(*some, strict=True))
-            a, b = sides[0].chosen(of_a), sides[1].chosen(of_b)
-            r = pair.search(a, b, Evidence("pearson", "none"), top_m=len(of_a)).matrix()
-            for in_a, in_b in some:
-                own = r[np.ix_(np.searchsorted(of_a, in_a), np.searchsorted(of_b, in_b))]
-                best = own.argmax(axis=0)
-                partners = BestPartners(best, own.max(axis=0))
-                kept = one_to_one(partners, np.ones(len(in_b), bool), first_seen=self.first_seen)
-                yield in_a[best[kept]], in_b[kept]
+        return subspace_pairs(pair, subspaces, found_on=self._found_on, first_seen=self.first_seen)
 
 
 @dataclass
@@ -244,20 +227,6 @@ class SemanticCorrelation(SemanticMetric):
     def value_of(self, pair: LayerPair, pairs: LatentPairs) -> float | None:
         """The same."""
         return self.of_pairs(pair, pairs).value
-
-
-def _batches(subspaces: Iterable[Subspace]) -> Iterator[list[Subspace]]:
-    """As many at a time as one search answers for; each has all latents of its subspaces."""
-    some: list[Subspace] = []
-    size = 0
-    for each in subspaces:
-        if some and size + max(map(len, each)) > _SEARCHED:
-            yield some
-            some, size = [], 0
-        some.append(each)
-        size += max(map(len, each))
-    if some:
-        yield some
 
 
 def _stream(seed: int, stream: int) -> int:

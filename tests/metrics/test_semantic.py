@@ -9,7 +9,7 @@ import scipy.sparse as sp
 
 from saeuniv.compare import CompareSettings, compare_latents, summarise
 from saeuniv.config import Bootstrap, Eligibility, Nulls
-from saeuniv.metrics import semantic
+from saeuniv.metrics import subspace_pairs
 from saeuniv.metrics.base import PERMUTATION, RANDOM_SUBSPACE, RANDOM_WORDS
 from saeuniv.metrics.layer_pair import DrawSettings, LayerPair, make_draws
 from saeuniv.metrics.semantic import (
@@ -144,7 +144,7 @@ def test_draws_that_are_searched_together_are_paired_as_alone(monkeypatch):
     """Each latent of B has its best among the subspace's of A, not among all that are searched."""
     found = []
     for at_most in (1, 60, 1024):
-        monkeypatch.setattr(semantic, "_SEARCHED", at_most)
+        monkeypatch.setattr(subspace_pairs, "_SEARCHED", at_most)
         (measured,) = SemanticRsa(words=JOYS[:10], **SETTINGS).measure(layer_pair(example(2, shared=10)))
         found.append(measured)
     for other in found[1:]:

@@ -10,8 +10,14 @@ from typing import Any, NamedTuple, cast
 
 from saeuniv.config import ConfigError, canonical_json
 
+
+def part_of(name: str) -> str:
+    """What a file is called until it is whole; a kill can leave it."""
+    return f".{name}.part"
+
+
 EXPORT = "export.json"
-UNFINISHED = f".{EXPORT}.part"
+UNFINISHED = part_of(EXPORT)
 """In a folder that an export is being written to, or was when it was killed; becomes export.json."""
 
 FORMAT = 1

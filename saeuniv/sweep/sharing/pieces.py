@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from saeuniv.store import ArtifactError
 from saeuniv.store.manifest import MANIFEST, read_manifest
-from saeuniv.sweep.sharing.contract import FileOf
+from saeuniv.sweep.sharing.contract import FileOf, part_of
 
 _CHUNK = 1 << 22
 
@@ -57,11 +57,6 @@ def stored(folder: Path, below: str, kind: str) -> tuple[Piece, ...]:
         for name, each in files.items()
     ]
     return (*pieces, copied(f"{below}/{MANIFEST}", kind, folder / MANIFEST))
-
-
-def part_of(name: str) -> str:
-    """What a file is called until it is whole; a kill can leave it."""
-    return f".{name}.part"
 
 
 def copy(source: Path, target: Path, expected: FileOf | None, told: Copied) -> FileOf:

@@ -10,11 +10,11 @@ from saeuniv.results import Results, load
 from saeuniv.stages.stored import stored_comparison
 from saeuniv.store import ArtifactError
 from saeuniv.sweep.sharing.card import About, card
-from saeuniv.sweep.sharing.contract import CARD, DICTIONARIES, KINDS, LATENTS, RESULTS, UNFINISHED
+from saeuniv.sweep.sharing.contract import CARD, DICTIONARIES, KINDS, LATENTS, RESULTS, UNFINISHED, part_of
 from saeuniv.sweep.sharing.dictionaries import SPARSIFY_FILE, Place, places, shelve
 from saeuniv.sweep.sharing.latents import latents
 from saeuniv.sweep.sharing.licences import licence_pieces
-from saeuniv.sweep.sharing.pieces import Piece, part_of, written
+from saeuniv.sweep.sharing.pieces import Piece, written
 from saeuniv.sweep.sharing.results import results_pieces, sweep_pieces
 from saeuniv.sweep.sharing.room import room_faults
 from saeuniv.sweep.sharing.used import used
